@@ -1,0 +1,224 @@
+"""The commands: they start quickly, ask before they download, and say what is wrong in one line."""
+
+import importlib
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from fliot_lab import ROOT, cli
+from fliot_lab.course import build, run
+from fliot_lab.data import download, iot23, sample, zeek
+
+HEAVY = {"numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn", "torch", "matplotlib", "papermill", "jupytext"}
+
+
+def fliot(*words: Any) -> Result:
+    """What `fliot WORDS` does, in this process and without a terminal. An error that it did not expect is raised."""
+    answer = CliRunner().invoke(cli.app, [str(word) for word in words], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    if answer.exception is not None and not isinstance(answer.exception, SystemExit):
+        raise answer.exception
+    return answer
+
+
+def said(answer: Result) -> str:
+    """The error message on one line, without the frame that Typer draws around it."""
+    return " ".join(re.sub(r"[│╭╮╰╯─]", " ", answer.stderr).split())
+
+
+def test_help_imports_nothing_heavy() -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "fliot_lab.cli", "--help"]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert answer.returncode == 0
+    for word in ("Usage:", "data", "course", "federated learning"):
+        assert word in answer.stdout
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in answer.stderr.splitlines()}
+    assert "typer" in imported  # the list is one
+    assert imported.isdisjoint(HEAVY)
+
+
+def test_every_command_explains_itself() -> None:
+    for words in (["data", "fetch"], ["data", "sample"], ["data", "parquet"], ["course", "build"], ["course", "run"]):
+        answer = fliot(*words, "--help")
+        assert answer.exit_code == 0
+        assert f"{' '.join(words)} [OPTIONS]" in answer.stdout
+    assert fliot().exit_code != 0
+    assert fliot("data", "nonsense").exit_code == 2
+    assert "No such command 'nonsense'" in said(fliot("data", "nonsense"))
+
+
+def test_the_installed_script_is_this_program() -> None:
+    entry = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]["fliot"]
+    module, _, name = entry.partition(":")
+    assert getattr(importlib.import_module(module), name) is cli.app
+
+
+# --- data --------------------------------------------------------------------------------------------------------------
+
+
+def test_sample_writes_captures_and_says_where(tmp_path: Path) -> None:
+    out = tmp_path / "sample"
+    answer = fliot("data", "sample", out, "--seed", 3, "--size", 2000)
+    assert answer.exit_code == 0
+    paths = [Path(line) for line in answer.stdout.splitlines()]
+    assert len(paths) == 8
+    assert sum(len(zeek.read_conn_log(path)) for path in paths) == 2000
+    assert set(paths) == set(iot23.captures(out).values())
+    first = [path.read_bytes() for path in paths]
+    assert fliot("data", "sample", out, "--seed", 3, "--size", 2000).exit_code == 0
+    assert [path.read_bytes() for path in paths] == first
+    assert fliot("data", "sample", out, "--seed", 4, "--size", 2000).exit_code == 0
+    assert [path.read_bytes() for path in paths] != first
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--size", "1"], f"fliot: size=1: expected a whole number, {sample.SMALLEST_SIZE} or more"),
+        (["--seed", "-1"], "fliot: seed=-1: expected a whole number, 0 or more"),
+    ],
+)
+def test_sample_refuses(tmp_path: Path, options: list[str], message: str) -> None:
+    answer = fliot("data", "sample", tmp_path / "new", *options)
+    assert (answer.exit_code, answer.stderr.strip()) == (1, message)
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "mine.txt").write_text("mine")
+    answer = fliot("data", "sample", tmp_path)
+    assert answer.exit_code == 1
+    assert "holds other things" in answer.stderr
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The addresses that were fetched from, of which nothing comes."""
+    urls: list[str] = []
+    monkeypatch.setattr(download, "fetch_file", lambda url, *_, **__: urls.append(url))
+    return urls
+
+
+def test_fetch_without_consent_fetches_nothing_and_says_how_to_agree(tmp_path: Path, fetched: list[str]) -> None:
+    answer = fliot("data", "fetch", "--root", tmp_path / "raw")
+    assert answer.exit_code == 1
+    assert fetched == []
+    assert "doi 10.5281/zenodo.4743746" in answer.stdout  # the terms come first
+    assert answer.stderr.startswith("fliot: nothing was downloaded")
+    assert "--yes" in answer.stderr
+    assert "Traceback" not in answer.output
+    assert len(answer.stderr.splitlines()) == 1
+    assert not (tmp_path / "raw").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "captures", "rows"),
+    [([], 9, None), (["34-1"], 1, None), (["--study"], 23, iot23.STUDY_ROWS), (["--all"], 23, None)],
+)
+def test_fetch_takes_what_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fetched: list[str], words: list[str], captures: int, rows: int | None
+) -> None:
+    asked = []
+    monkeypatch.setattr(download, "fetch_file", lambda url, *_, **options: (fetched.append(url), asked.append(options["rows"])))
+    assert fliot("data", "fetch", *words, "--yes", "--root", tmp_path).exit_code == 0
+    assert len(fetched) == captures
+    assert set(asked) == {rows}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--study", "--all"], "--study is the beginning of every capture, --all the whole of it; choose one"),
+        (["34-1", "--study"], "--study and --all take every capture; name captures or give one of the two"),
+        (["34-1", "--all"], "--study and --all take every capture; name captures or give one of the two"),
+    ],
+)
+def test_fetch_refuses_what_contradicts_itself(fetched: list[str], words: list[str], message: str) -> None:
+    answer = fliot("data", "fetch", "--yes", *words)
+    assert answer.exit_code == 2
+    assert message in said(answer)
+    assert fetched == []
+
+
+def test_fetch_says_what_went_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fetched: list[str]) -> None:
+    answer = fliot("data", "fetch", "99-1", "--yes", "--root", tmp_path)
+    assert answer.exit_code == 1
+    assert answer.stderr.startswith("fliot: capture '99-1' is not there; IoT-23 has ")
+
+    def unreachable(url: str, *_: Any, **__: Any) -> None:
+        raise download.Unreachable(f"{url} cannot be reached")
+
+    monkeypatch.setattr(download, "fetch_file", unreachable)
+    answer = fliot("data", "fetch", "34-1", "--yes", "--root", tmp_path)
+    assert answer.exit_code == 1
+    assert "cannot be reached. Everything but this works offline, with dataset='sample'" in answer.stderr
+    assert "Traceback" not in answer.output
+
+
+def test_parquet_converts_and_refuses(tmp_path: Path) -> None:
+    (log, *_) = sample.generate(tmp_path / "sample", seed=3, size=2000)
+    out = tmp_path / "flows.parquet"
+    flows = zeek.read_conn_log(log)
+    answer = fliot("data", "parquet", log, out)
+    assert (answer.exit_code, answer.stdout.strip()) == (0, f"{len(flows):,} flows in {out}")
+    assert out.is_file()
+    bad = tmp_path / "bad.log"
+    bad.write_text("no conn log\n")
+    for path in (tmp_path / "missing.log", bad):
+        answer = fliot("data", "parquet", path, tmp_path / "none.parquet")
+        assert answer.exit_code == 1
+        assert answer.stderr.startswith("fliot: ")
+        assert str(path) in answer.stderr
+        assert not (tmp_path / "none.parquet").exists()
+
+
+# --- course ------------------------------------------------------------------------------------------------------------
+
+
+def test_run_hands_over_what_was_asked_and_the_status_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    def record(*arguments: Any, **options: Any) -> int:
+        calls.append((arguments, options))
+        return 130
+
+    monkeypatch.setattr(run, "run", record)
+    assert fliot("course", "run").exit_code == 130
+    words = ["--profile", "full", "--data", "iot23", "--lessons", "01, 03 05", "--seed", 3, "--reference"]
+    assert fliot("course", "run", *words).exit_code == 130
+    assert calls == [
+        (("fast", "auto", [], 7), {"keep_as_reference": False}),
+        (("full", "iot23", ["01", "03", "05"], 3), {"keep_as_reference": True}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--profile", "slow"], "fliot: profile='slow' is unknown; choose one of fast, full"),
+        (["--lessons", "77"], "fliot: there is no lesson 77; choose from "),
+        (["--data", "mnist"], "fliot: dataset='mnist' is unknown; choose one of auto, iot23, sample"),
+    ],
+)
+def test_run_refuses_what_is_unknown(words: list[str], message: str) -> None:
+    answer = fliot("course", "run", *words)
+    assert answer.exit_code == 1
+    assert answer.stderr.startswith(message)
+    assert len(answer.stderr.splitlines()) == 1
+
+
+def test_run_says_where_data_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLIOT_DATA", str(tmp_path))
+    answer = fliot("course", "run", "--data", "iot23")
+    assert answer.exit_code == 1
+    assert answer.stderr.startswith(f"fliot: FLIOT_DATA={tmp_path}, but ")
+
+
+def test_build_names_what_it_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / "01_first.ipynb", tmp_path / "02_second.ipynb"]
+    monkeypatch.setattr(build, "build", lambda: paths)
+    answer = fliot("course", "build")
+    assert (answer.exit_code, answer.stdout.splitlines()) == (0, [str(path) for path in paths])
