@@ -42,6 +42,13 @@ VARIABLES = {
     "TORCH_INDEX": "address of a package index to take torch from, such as that of its CPU builds",
 }
 
+# JupyterLab asks its makers for news and updates unless it is told not to.
+OFFLINE = ("--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")
+STOPPED = (
+    "the installation stopped (the reason stands above). It needs the package registry once; "
+    "after that everything runs offline. Run the same command to try again."
+)
+
 
 class UsageError(Exception):
     """What was asked cannot be done, in words for the person who asked."""
@@ -129,7 +136,10 @@ def install(python: Path, torch_index: "str | None") -> None:
     pins = dict(re.findall(r"^([\w.-]+)==([^\s;]+)", (ROOT / "requirements.lock").read_text(), flags=re.M))
     environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "VIRTUAL_ENV": str(VENV)}
     pip = [str(python), "-m", "pip", "install", "--quiet"]
-    if run([*pip, f"uv=={pins['uv']}"], environment) == 0:
+    uv = run([*pip, f"uv=={pins['uv']}"], environment)
+    if uv == 130:
+        raise UsageError(STOPPED)
+    if uv == 0:
         # pip compiles what it installs, uv only when told to; without it the first kernels take half a minute to start.
         pip = [str(python), "-m", "uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python)]
         if "PIP_FIND_LINKS" in environment:  # pip's local wheels (a torch build, say); uv separates places with commas
@@ -141,20 +151,19 @@ def install(python: Path, torch_index: "str | None") -> None:
         steps.insert(0, [*pip, "--no-deps", "--index-url", torch_index, f"torch=={pins['torch']}"])
     for step in steps:
         if run(step, environment) != 0:
-            raise UsageError(
-                "the installation stopped (the reason stands above). It needs the package registry once; "
-                "after that everything runs offline. Run the same command to try again."
-            )
+            raise UsageError(STOPPED)
 
 
 def run(command: list, environment: "dict | None" = None) -> int:
-    """The exit status of `command`, run in the course's folder. Ctrl-C is left to the child, which ends itself."""
+    """The exit status of `command`, run in the course's folder; 130 where Ctrl-C ended it, which the child does itself."""
     process = subprocess.Popen(command, cwd=ROOT, env=environment)
+    interrupted = False
     while True:
         try:
-            return process.wait()
+            status = process.wait()
+            return 130 if interrupted and status else status
         except KeyboardInterrupt:
-            continue
+            interrupted = True
 
 
 def lint(python: Path) -> int:
@@ -180,7 +189,7 @@ def lab(python: Path) -> int:
         if not (work / lesson.name).exists():
             shutil.copyfile(lesson, work / lesson.name)
             print(f"copied {lesson.name} to work/")
-    return run([str(python), "-m", "jupyter", "lab", "--notebook-dir", str(work)])
+    return run([str(python), "-m", "jupyter", "lab", "--notebook-dir", str(work), *OFFLINE])
 
 
 def clean() -> int:

@@ -153,7 +153,7 @@ def test_each_target_runs_its_commands_in_the_environment(course: Course, monkey
         "notebooks": ["-m fliot_lab.cli course build"],
         "data": ["-m fliot_lab.cli data fetch"],
         "bench": ["-m benchmarks"],
-        "lab": [f"-m jupyter lab --notebook-dir {course.root / 'work'}"],
+        "lab": [f"-m jupyter lab --notebook-dir {course.root / 'work'} {' '.join(main.OFFLINE)}"],
         "lint": lint,
         "test": [*lint, "-m pytest --ignore=tests/slow"],
         "test-slow": ["-m pytest tests/slow"],
@@ -327,6 +327,13 @@ def test_pip_installs_where_uv_cannot_be_had(course: Course, capsys: pytest.Capt
     assert "uv could not be had" in capsys.readouterr().out
 
 
+def test_ctrl_c_while_uv_is_fetched_stops_the_installation(course: Course) -> None:
+    course.status = lambda command: 130
+    with pytest.raises(main.UsageError, match="Run the same command to try again"):
+        main.install(main.venv_python(), None)
+    assert len(course.commands) == 1
+
+
 @pytest.mark.parametrize("tool", ["uv", "pip"])
 def test_torch_comes_first_and_alone_from_the_index_that_was_named(course: Course, tool: str) -> None:
     course.status = lambda command: 1 if tool == "pip" and "uv==0.12.24" in command else 0
@@ -388,7 +395,7 @@ def test_lab_copies_what_is_missing_and_never_overwrites(course: Course, capsys:
         "01_first.ipynb": "solved by a student", "03_third.ipynb": "03_third as given out", "own.ipynb": "her own",
     }  # fmt: skip
     assert capsys.readouterr().out == "copied 03_third.ipynb to work/\n"
-    assert course.commands[-1][1:] == ["-m", "jupyter", "lab", "--notebook-dir", str(work)]
+    assert course.commands[-1][1:] == ["-m", "jupyter", "lab", "--notebook-dir", str(work), *main.OFFLINE]
 
 
 GENERATED = (

@@ -36,8 +36,11 @@ class Lesson:
 
 
 def lessons(numbers: list[str] | None = None) -> list[Lesson]:
-    """The lessons with these numbers (default: all), in order. Raises ValueError for a number that no lesson has."""
-    known = {path.name[:2]: Lesson(path) for path in sorted(SOURCE.glob("[0-9][0-9]_*.py"))}
+    """The lessons with these numbers (default: all), in order. Raises ValueError for a number that no lesson has, or two."""
+    found = [Lesson(path) for path in sorted(SOURCE.glob("[0-9][0-9]_*.py"))]
+    known = {lesson.number: lesson for lesson in found}
+    if twins := [lesson.name for lesson in found if known[lesson.number] is not lesson]:
+        raise ValueError(f"{', '.join(twins)}: another lesson in {SOURCE} has the same number")
     if unknown := [number for number in numbers or [] if number not in known]:
         raise ValueError(f"there is no lesson {', '.join(unknown)}; choose from {' '.join(known)}")
     return [lesson for number, lesson in known.items() if not numbers or number in numbers]

@@ -56,12 +56,15 @@ def run(profile: str, data: str, numbers: list[str], seed: int, *, keep_as_refer
     except KeyboardInterrupt:
         print("\nStopped. The lessons that were finished are in build/notebooks/, the results are as they were.")
         return 130
-    _keep(outcomes, source, profile, seed, reference=keep_as_reference)
+    failed = any(outcome.failure for outcome in outcomes)
+    _keep(outcomes, source, profile, seed, reference=keep_as_reference and not failed)
     print(_table(outcomes))
     for outcome in outcomes:
         if outcome.failure:
             print(f"\n--- lesson {outcome.lesson.number} failed ---\n{outcome.failure}", file=sys.stderr)
-    return 1 if any(outcome.failure for outcome in outcomes) else 0
+    if failed and keep_as_reference:
+        print("results/reference.json is as it was: a reference needs a run without failures", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _run_lesson(lesson: build.Lesson, parameters: dict[str, Any], limit_s: int) -> Outcome:

@@ -145,6 +145,12 @@ def test_lessons_come_in_order_and_by_number(source: Path) -> None:
     assert build.lessons(["03"])[0].title == "03_bare"
 
 
+def test_two_lessons_with_one_number_are_refused(source: Path) -> None:
+    (source / "02_another.py").write_text("# %%\n1\n", "utf-8")
+    with pytest.raises(ValueError, match=r"02_another: another lesson .* has the same number"):
+        build.lessons()
+
+
 def test_an_unknown_lesson_is_refused_with_those_there_are(source: Path) -> None:
     with pytest.raises(ValueError, match="no lesson 03, 1; choose from 01 02"):
         build.lessons(["01", "03", "1"])

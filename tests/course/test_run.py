@@ -173,6 +173,9 @@ def test_the_reference_is_written_only_when_asked_for(course: SimpleNamespace, q
     found = read(course.results / "sample-fast.json")
     assert read(course.results / "reference.json") == {"iot23-full": {"kept": True}, "sample-fast": found}
     assert "reference" not in (course.results / "RESULTS.md").read_text("utf-8")
+    course.write("02_second", PLANTED)
+    assert run.run("fast", "sample", [], 4, keep_as_reference=True) == 1  # half a run is no reference
+    assert read(course.results / "reference.json")["sample-fast"] == found
 
 
 def test_a_summary_that_cannot_be_read_is_a_failure(
