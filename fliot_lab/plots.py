@@ -1,7 +1,5 @@
 """Figures of the lessons: one function per kind, each gives a matplotlib Figure; `show` puts it in the notebook with its text.
 
-    plots.show(plots.class_balance(counts, "Flows per class"), alt="Bars: 14,394 DDoS flows, 6,706 C&C flows ...")
-
 Benign is blue and attack vermilion in every lesson; whatever is neither (models, devices, clients) gets other colours
 of seaborn's colour-blind palette. Figures are made without pyplot, so that none stays open and none is shown twice.
 """
@@ -179,8 +177,11 @@ def distribution(
     colours = _colours(groups)
     with _figure(_rows_height(groups, each=0.5), title) as (fig, ax):
         if log:
-            positive = [found[found > 0][0] for found in groups.values() if found[-1] > 0]
-            ax.set_xscale("log") if smallest > 0 else ax.set_xscale("symlog", linthresh=min(positive, default=1.0))
+            least = min([found[found > 0][0] for found in groups.values() if found[-1] > 0], default=1.0)
+            ax.set_xscale("log") if smallest > 0 else ax.set_xscale("symlog", linthresh=least)
+            if smallest == 0:  # between 0 and the least value the axis is linear and short: no ticks there
+                most = max(found[-1] for found in groups.values())
+                ax.set_xticks([0.0, *10.0 ** np.arange(np.ceil(np.log10(least)), np.log10(max(most, least)) + 1)])
         for row, (name, found) in enumerate(groups.items()):
             _box(ax, row, found, colours[name])
         if threshold is not None:

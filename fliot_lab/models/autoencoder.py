@@ -37,8 +37,8 @@ class Autoencoder:
         false_alarm_rate: float = 0.01,
         epochs: int = 40,
         patience: int = 5,
-        batch_size: int = 256,
-        learning_rate: float = 3e-3,
+        batch_size: int = 128,
+        learning_rate: float = 1e-2,
     ):
         self.seed, self.hidden, self.bottleneck = seed, hidden, bottleneck
         self.false_alarm_rate = false_alarm_rate
@@ -131,12 +131,13 @@ def _network(d: int, hidden: int, bottleneck: int, generator: torch.Generator) -
     """d -> hidden -> bottleneck -> hidden -> d, with weights drawn from `generator` alone."""
     sizes = [d, hidden, bottleneck, hidden, d]
     layers: list[nn.Module] = []
-    for fan_in, fan_out in pairwise(sizes):
+    for place, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
         nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
         nn.init.zeros_(layer.bias)
-        layers += [layer, nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
+        # The code and the output are plain numbers: cut at 0, a unit of so narrow a code is easily lost for good.
+        layers += [layer, nn.ReLU()] if place in (0, 2) else [layer]
+    return nn.Sequential(*layers)
 
 
 def _log(X: Matrix) -> Matrix:

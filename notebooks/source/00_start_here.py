@@ -14,7 +14,7 @@
 # %% [markdown]
 # | you will be able to | before | minutes | runs in |
 # |---|---|---|---|
-# | say what this course builds and how its lessons hang together; see that your machine is ready; look at a first capture and say what is in it | nothing | 20 | 5 s |
+# | say what this course builds and how its lessons hang together; see that your machine is ready; look at a first capture and say what is in it | a little Python; five questions below tell | 20 | 5 s |
 
 # %% tags=["parameters"]
 profile = "fast"  # "full" takes longer and draws more seeds
@@ -28,6 +28,10 @@ import os, platform, sys
 import numpy as np, pandas as pd
 from fliot_lab import evaluation, plots
 from fliot_lab.data import iot23
+
+# %%
+source = iot23.locate(dataset, seed=seed)
+print(source.banner)
 
 # %% [markdown]
 # ## The question
@@ -87,12 +91,12 @@ pd.DataFrame(
 # %%
 wanted = "the course needs Python 3.11 to 3.13; `make all` in the course's folder sets it up"
 assert (3, 11) <= sys.version_info[:2] <= (3, 13), wanted
-print("This machine is ready.")
+print("The interpreter fits, and the packages above are there.")
 
 # %% [markdown]
 # ## Are you ready?
 #
-# Answer each without looking. Three or more you could not answer: read the page that the answer names first.
+# Answer each without looking. For each that you could not answer, read the page that the answer names first.
 #
 # <details><summary>1. <code>A</code> has shape (3, 4). What is the shape of <code>A.mean(axis=0)</code>?</summary>
 #
@@ -124,15 +128,14 @@ print("This machine is ready.")
 # ## Which data is here?
 #
 # The course runs on real captures where they are present, on simulated ones where they are not. The same reader, the same
-# features and the same lessons serve both, and every lesson begins with the banner that says which of the two you see.
+# features and the same lessons serve both, and at the top of every lesson a banner says which of the two you see.
 
 # %%
-source = iot23.locate(dataset, seed=seed)
 print(source.banner)
 flows = iot23.load("small", dataset=source.name, seed=seed)
 table = flows.groupby("capture", observed=True).agg(
     flows=("ts", "size"), hours=("ts", lambda ts: round((ts.max() - ts.min()).total_seconds() / 3600, 1)),
-    hosts=("id.orig_h", "nunique"), attacks=("label", lambda label: int((label != "Benign").sum())),
+    originators=("id.orig_h", "nunique"), attacks=("label", lambda label: int((label != "Benign").sum())),
 )  # fmt: skip
 table
 
@@ -151,20 +154,17 @@ table
 # %%
 busiest = table["attacks"].idxmax()
 capture = flows[flows["capture"] == busiest].sort_values("ts")
-capture[
-    [
-        "ts",
-        "id.orig_h",
-        "id.resp_h",
-        "id.resp_p",
-        "proto",
-        "duration",
-        "orig_bytes",
-        "resp_bytes",
-        "conn_state",
-        "label",
-    ]
-].head()
+columns = [
+    "ts",
+    "id.orig_h",
+    "id.resp_h",
+    "id.resp_p",
+    "proto",
+    "conn_state",
+    "orig_ip_bytes",
+    "label",
+]
+capture[columns].assign(ts=capture["ts"].dt.strftime("%H:%M:%S")).head()
 
 # %%
 fig = plots.timeline(
@@ -191,8 +191,8 @@ counted = evaluation.events(capture["ts"], capture["label"].astype(str), gap_s=6
 counted
 
 # %% [markdown]
-# Thousands of rows may be a handful of events. A model that is tested on rows of an event whose other rows it was trained on has
-# an easy life. Lesson 01 measures how easy.
+# Some classes have thousands of rows in a handful of events. A model that is tested on rows of an event whose other rows it was
+# trained on has an easy life. Lesson 01 measures what such repetition does to a test.
 
 # %% [markdown]
 # ## The idea of the whole course, in one formula
@@ -226,7 +226,8 @@ def draw_step(factor):
     parts = {f"client {k + 1} adds": float(weights[k] * changed[k, 0]) for k in range(3)}
     ends = {"step": float((weights @ changed)[0]), "median": float(np.median(changed[:, 0]))}
     fig = plots.bars(parts | ends, xlabel=f"first parameter; client 3's update times {factor}")
-    return fig, f"Bars at factor {factor}: {parts | ends}"
+    words = ", ".join(f"{name} {value:.2f}" for name, value in (parts | ends).items())
+    return fig, f"Bars at factor {factor}: {words}."
 
 
 plots.show(*draw_step(1))
@@ -246,7 +247,7 @@ plots.slider(draw_step, options=range(-20, 21), start=1, name="factor")
 # million.
 # </details>
 #
-# <details><summary>2. In the slider, which of the two answers stays put, and what does it cost?</summary>
+# <details><summary>2. In the slider, which of the two answers can one client not drag away, and what does that cost?</summary>
 #
 # The median: one row cannot move it beyond the others. It ignores how many flows each client has, and with honest clients that
 # differ it is not their average. Lesson 09 weighs that.
