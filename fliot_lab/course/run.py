@@ -20,8 +20,6 @@ from fliot_lab import ROOT
 from fliot_lab.course import build
 from fliot_lab.data import iot23
 
-# Kernels are spoken to over sockets in the file system where there are such: a TCP port is open to everybody on the machine.
-KERNELS = Config({"KernelManager": {"transport": "ipc" if os.name == "posix" else "tcp"}})
 EXECUTED = ROOT / "build" / "notebooks"
 RESULTS = ROOT / "results"
 LIMIT_S = {"fast": 600, "full": 7200}  # of one cell; a lesson that hangs must not hang the run
@@ -73,7 +71,11 @@ def _run_lesson(lesson: build.Lesson, parameters: dict[str, Any], limit_s: int) 
     outcome = Outcome(lesson)
     done, failed = EXECUTED / f"{lesson.name}.ipynb", EXECUTED / f"{lesson.name}.failed.ipynb"
     bar = {"desc": f"{lesson.number} {lesson.title}", "disable": None, "unit": "cell"}  # None: no bar where no terminal is
-    with tempfile.TemporaryDirectory(prefix=".run-", dir=EXECUTED.parent) as folder:
+    # The sockets have a folder of their own with a short path: systems allow about 100 characters for one.
+    with (
+        tempfile.TemporaryDirectory(prefix=".run-", dir=EXECUTED.parent) as folder,
+        tempfile.TemporaryDirectory(prefix="fliot-") as sockets,
+    ):
         given, executed = Path(folder) / "given.ipynb", Path(folder) / "executed.ipynb"
         nbformat.write(build.notebook(lesson), given)
         start = time.perf_counter()
@@ -87,7 +89,7 @@ def _run_lesson(lesson: build.Lesson, parameters: dict[str, Any], limit_s: int) 
                     cwd=EXECUTED,
                     progress_bar=bar,
                     execution_timeout=limit_s,
-                    config=KERNELS,
+                    config=_kernel_settings(sockets),
                 )
             outcome.numbers = summary(nbformat.read(executed, as_version=4))
         except papermill.PapermillExecutionError as error:
@@ -104,6 +106,13 @@ def _run_lesson(lesson: build.Lesson, parameters: dict[str, Any], limit_s: int) 
             f"{lesson.number} {lesson.title}: {'FAILED' if outcome.failure else 'done'} in {outcome.seconds:.1f} s", flush=True
         )
     return outcome
+
+
+def _kernel_settings(sockets: str) -> Config:
+    """Kernels are spoken to over sockets in the file system where there are such: a TCP port is open to all on the machine."""
+    if os.name != "posix":
+        return Config()
+    return Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
 
 
 def summary(executed: nbformat.NotebookNode) -> dict[str, Any]:
