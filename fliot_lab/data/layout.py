@@ -8,6 +8,7 @@ import gzip
 import json
 import math
 import re
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,7 @@ class Layout:
     empty: str = EMPTY
     labels: str = "none"  # "none", "joined" (in the last field) or "columns"
     header_lines: int = 0  # lines before the first row that do not start with `#`
+    header: bytes = b""  # the #fields line, where there is one
 
 
 def normalise_label(label: str, detailed: str) -> str | None:
@@ -112,7 +114,7 @@ def read_layout(path: Path) -> Layout:
     try:
         with open_log(path) as file:
             head = file.read(262_144)
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ConnLogError(path, f"is not a complete gzip file ({error})") from error
     if not head:
         raise ConnLogError(path, "is empty; a conn log starts with a header (#separator, #fields ...)")
@@ -127,20 +129,22 @@ def read_layout(path: Path) -> Layout:
 
 
 def _zeek_layout(path: Path, lines: list[str]) -> Layout:
-    separator, found = "\t", {}
+    separator, header, found = "\t", b"", {}
     for line in lines:
         if not line.startswith("#"):
             break
         if line.startswith("#separator "):
             separator = line.removeprefix("#separator ").encode().decode("unicode_escape")
             continue
+        if line.startswith("#fields"):
+            header = line.encode()
         name, *values = line[1:].split(separator)
         found[name] = values
     if not found.get("fields"):
         raise ConnLogError(path, "has no #fields header, so its columns are unknown; is it a Zeek conn log?", 1)
     layout = _tsv_layout(path, found["fields"], found.get("types", []), separator)
     unset, empty = (found.get(name, [default])[0] for name, default in (("unset_field", UNSET), ("empty_field", EMPTY)))
-    return Layout(**{**vars(layout), "unset": unset, "empty": empty})
+    return Layout(**{**vars(layout), "unset": unset, "empty": empty, "header": header})
 
 
 def _tsv_layout(path: Path, fields: list[str], types: list[str], separator: str, header_lines: int = 0) -> Layout:
@@ -174,9 +178,16 @@ def _json_layout(path: Path, lines: list[str]) -> Layout:
 
 
 def row_lines(layout: Layout) -> Iterator[tuple[int, bytes]]:
-    """(line number from 1, line without its end) of every row of the log; comments and a header row are passed over."""
+    """(line number from 1, line without its end) of every row of the log; comments and a header row are passed over.
+
+    Raises ConnLogError at a further header, as in logs that were joined, that names other fields than the first.
+    """
     with open_log(layout.path) as file:
         for number, line in enumerate(file, 1):
+            if line.startswith(b"#fields") and line.rstrip(b"\r\n") != layout.header:
+                raise ConnLogError(
+                    layout.path, "a second header names other fields than the first; split the file there", number
+                )
             if number > layout.header_lines and not line.startswith(b"#"):
                 yield number, line.rstrip(b"\r\n")
 

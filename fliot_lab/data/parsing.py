@@ -5,6 +5,7 @@ field holds, and, when a row is refused, which line of the file that was.
 """
 
 import gzip
+import re
 import tempfile
 import warnings
 import zlib
@@ -44,6 +45,7 @@ _PARSED: dict[str, pl.DataType] = {
     "int": pl.Int64(),
     "port": pl.Int32(),
 }
+_HEADER = re.compile(rb"^#fields[^\r\n]*", re.MULTILINE)
 _COMPLETE = "_complete"
 _BLOCK_BYTES = 8 << 20
 
@@ -106,6 +108,8 @@ def _batches(layout: Layout, wanted: dict[str, pl.DataType]) -> Iterator[pl.Data
     kinds = dict(zip(layout.fields, layout.types, strict=True))
     try:
         for block in _blocks(layout):
+            if _has_comments(block) and any(line != layout.header for line in _HEADER.findall(block)):
+                raise _refusal(layout, "a second header differs from the first")
             batch = plan(block, layout).select(_COMPLETE, *raw).collect()
             if not _is_sound(batch, kinds):
                 raise _refusal(layout, "a row cannot be read")
@@ -248,7 +252,7 @@ def _refusal(layout: Layout, fallback: str) -> ConnLogError:
         for number, line in row_lines(layout):
             if problem := problem_of(line, layout):
                 return ConnLogError(layout.path, problem, number)
-    except (EOFError, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         return ConnLogError(layout.path, f"cannot be read to its end ({error})")
     return ConnLogError(layout.path, fallback)
 

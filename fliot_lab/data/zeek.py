@@ -73,6 +73,8 @@ def write_conn_log(flows: pd.DataFrame | pl.DataFrame, path: str | os.PathLike[s
     frame = pl.from_pandas(flows) if isinstance(flows, pd.DataFrame) else flows
     if missing := [name for name in CONN_FIELDS if name not in frame.columns]:
         raise ValueError(f"a conn log needs all of Zeek's columns; the frame lacks {', '.join(missing)}")
+    if unset := [n for n, kind in CONN_FIELDS.items() if kind in ("time", "port", "enum") and frame[n].null_count()]:
+        raise ValueError(f"{', '.join(unset)}: a flow without one is no flow, and nobody could read it back")
     labelled = "label" in frame.columns
     columns = [_as_text(name, kind) for name, kind in CONN_FIELDS.items()]
     if labelled:
@@ -146,11 +148,12 @@ def _label_text(frame: pl.DataFrame) -> pl.Expr:
     if "label_original" in frame.columns:
         return pl.col("label_original").cast(pl.String)
     label = pl.col("label").cast(pl.String)
-    benign = label == BENIGN
     return (
-        pl.when(benign)
+        pl.when(label.is_null())
+        .then(pl.lit(UNSET + JOIN + UNSET))
+        .when(label == BENIGN)
         .then(pl.lit(BENIGN + JOIN + UNSET))
-        .otherwise(pl.format("Malicious{}{}", pl.lit(JOIN), label.fill_null(UNSET)))
+        .otherwise(pl.format("Malicious{}{}", pl.lit(JOIN), label))
     )
 
 

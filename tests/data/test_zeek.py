@@ -288,7 +288,18 @@ def test_a_value_that_would_break_the_file_is_refused_and_nothing_is_left(tmp_pa
         zeek.write_conn_log(flows, tmp_path / "out.log")
     with pytest.raises(ValueError, match="lacks proto, history"):
         zeek.write_conn_log(flows.drop(columns=["proto", "history"]), tmp_path / "out.log")
+    with pytest.raises(ValueError, match=r"ts, id\.orig_p: a flow without one"):
+        zeek.write_conn_log(
+            flows.assign(ts=pd.NaT, **{"id.orig_p": pd.array([pd.NA] * 5, dtype="Int32")}), tmp_path / "out.log"
+        )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["conn.log.labeled"]
+
+
+def test_a_missing_label_stays_missing(tmp_path):
+    flows = zeek.read_conn_log(save(tmp_path, tsv())).drop(columns="label_original")
+    flows.loc[1, "label"] = None
+    zeek.write_conn_log(flows, tmp_path / "out.log")
+    assert zeek.read_conn_log(tmp_path / "out.log")["label"].isna().tolist() == [False, True, False, False, False]
 
 
 # --- labels ----------------------------------------------------------------------------------------------------------------
@@ -389,6 +400,15 @@ def test_a_file_that_is_no_conn_log_is_refused(tmp_path, content, what):
     assert str(path) in str(caught.value)
 
 
+def test_joined_logs_are_read_where_their_headers_agree_and_refused_where_not(tmp_path):
+    assert len(zeek.read_conn_log(save(tmp_path, tsv() + tsv()))) == 2 * len(ROWS)
+    swapped = tsv().replace("orig_bytes\tresp_bytes", "resp_bytes\torig_bytes")
+    path = save(tmp_path, tsv() + swapped)
+    for on_error in ("raise", "skip"):
+        with pytest.raises(zeek.ConnLogError, match="line 21: a second header names other fields"):
+            zeek.read_conn_log(path, on_error=on_error)
+
+
 def test_folders_missing_files_and_cut_gzip_are_refused(tmp_path):
     with pytest.raises(zeek.ConnLogError, match="is a folder"):
         zeek.read_conn_log(tmp_path)
@@ -399,6 +419,11 @@ def test_folders_missing_files_and_cut_gzip_are_refused(tmp_path):
         (tmp_path / "cut.log.gz").write_bytes(whole[:cut])
         with pytest.raises(zeek.ConnLogError, match=r"cut\.log\.gz"):
             zeek.read_conn_log(tmp_path / "cut.log.gz")
+    spoilt = bytearray(whole)
+    spoilt[len(whole) // 2 : len(whole) // 2 + 40] = b"\xff" * 40
+    (tmp_path / "spoilt.log.gz").write_bytes(spoilt)
+    with pytest.raises(zeek.ConnLogError, match=r"spoilt\.log\.gz"):
+        zeek.read_conn_log(tmp_path / "spoilt.log.gz")
     with pytest.raises(ValueError, match="choose 'raise' or 'skip'"):
         zeek.read_conn_log(save(tmp_path, tsv()), on_error="ignore")
 
