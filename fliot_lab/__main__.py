@@ -125,7 +125,13 @@ def set_up(settings: dict) -> Path:
         flush=True,
     )
     STAMP.unlink(missing_ok=True)
-    venv.EnvBuilder(clear=True, with_pip=True, symlinks=os.name != "nt").create(VENV)
+    try:
+        venv.EnvBuilder(clear=True, with_pip=True, symlinks=os.name != "nt").create(VENV)
+    except (subprocess.CalledProcessError, OSError) as error:
+        raise UsageError(
+            f".venv could not be made: {error}. Debian and Ubuntu keep what makes it in the package python3-venv; "
+            "or name another interpreter with PYTHON="
+        ) from error
     install(venv_python(), settings.get("TORCH_INDEX"))
     STAMP.write_text(f"{wanted}\n{version}\n")
     return venv_python()

@@ -38,7 +38,7 @@ def data_fetch(
     names = captures or ("all" if study or everything else None)
     try:
         iot23.fetch(names, iot23.STUDY_ROWS if study else None, root=root, consent=yes)
-    except (iot23.ConsentMissing, download.DownloadError, ValueError) as error:
+    except (iot23.ConsentMissing, download.DownloadError, ValueError, OSError) as error:
         raise _fail(error) from error
 
 
@@ -54,7 +54,7 @@ def data_sample(
     try:
         for path in sample.generate(out, seed=seed, size=size):
             typer.echo(path)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise _fail(error) from error
 
 
@@ -65,7 +65,7 @@ def data_parquet(log: Annotated[Path, typer.Argument(help="A conn log, however l
 
     try:
         typer.echo(f"{zeek.to_parquet(log, out):,} flows in {out}")
-    except (zeek.ConnLogError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise _fail(error) from error
 
 

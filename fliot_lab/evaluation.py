@@ -290,7 +290,7 @@ def events(ts: npt.ArrayLike, label: npt.ArrayLike, *keys: npt.ArrayLike, gap_s:
 # ---------------------------------------------------------------------------------------------------------- the table
 
 
-def results_table(rows: Mapping[Any, Sequence[Any] | Mapping[str, float]], benign: Any = "benign") -> pd.DataFrame:
+def results_table(rows: Mapping[Any, Sequence[Any] | Mapping[str, float]], benign: Any = "Benign") -> pd.DataFrame:
     """One row per model with accuracy, balanced accuracy, macro-F1, AUC and TPR at 1 % and 0.1 % FPR, NaN where missing.
 
     `rows` maps a name, or a pair (model, split), to `(y_true, y_pred)`, to `(y_true, y_pred, scores)`, or to metrics by

@@ -381,7 +381,7 @@ def test_events_refuse(ts, label, gap_s, message) -> None:
 
 
 def test_table_has_one_row_per_model_in_the_order_given() -> None:
-    true, pred, scores = ["benign", "DDoS", "benign", "C&C"], ["benign", "DDoS", "DDoS", "C&C"], [0.1, 0.9, 0.5, 0.7]
+    true, pred, scores = ["Benign", "DDoS", "Benign", "C&C"], ["Benign", "DDoS", "DDoS", "C&C"], [0.1, 0.9, 0.5, 0.7]
     measured = ev.detection_metrics([False, True], [0.0, 1.0]) | {"accuracy": 0.25}
     table = ev.results_table({"forest": (true, pred, scores), "tree": (true, pred), "federated": measured})
     assert list(table.columns) == ["model", *ev.HEADINGS.values()]
@@ -411,7 +411,7 @@ def test_table_takes_attacks_as_booleans_and_numbers_and_another_name_for_benign
     [
         ({"forest": {"f1": 0.5}}, "forest: unknown metrics \\['f1'\\]"),
         ({"forest": (["a"],)}, "forest: give \\(y_true, y_pred\\)"),
-        ({"forest": (["Benign", "DDoS"], ["Benign", "DDoS"], [0, 1])}, "no row of y_true is 'benign'"),
+        ({"forest": (["benign", "DDoS"], ["benign", "DDoS"], [0, 1])}, "no row of y_true is 'Benign'"),
     ],
 )
 def test_table_refuses(rows, message) -> None:

@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -71,6 +72,10 @@ class ConnLogError(ValueError):
     def __init__(self, path: Path, problem: str, line: int | None = None):
         super().__init__(f"{path}{'' if line is None else f', line {line}'}: {problem}")
         self.path, self.problem, self.line = path, problem, line
+
+    def __reduce__(self) -> tuple[type["ConnLogError"], tuple[Path, str, int | None]]:
+        """How to make it again, in the process that waits for a worker."""
+        return type(self), (self.path, self.problem, self.line)
 
 
 @dataclass(frozen=True)
@@ -183,7 +188,8 @@ def row_lines(layout: Layout) -> Iterator[tuple[int, bytes]]:
     Raises ConnLogError at a further header, as in logs that were joined, that names other fields than the first.
     """
     with open_log(layout.path) as file:
-        for number, line in enumerate(file, 1):
+        lines = iter(partial(file.readline, MAX_LINE_BYTES), b"")  # a longer line comes in pieces, each of them no row
+        for number, line in enumerate(lines, 1):
             if line.startswith(b"#fields") and line.rstrip(b"\r\n") != layout.header:
                 raise ConnLogError(
                     layout.path, "a second header names other fields than the first; split the file there", number

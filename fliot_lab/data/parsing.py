@@ -89,11 +89,10 @@ def scan(
         with _without_bad_rows(layout, on_skip) if on_error == "skip" else nullcontext(layout) as sound:
             for batch in _batches(sound, wanted):
                 on_rows(len(batch))
-                batch = batch if predicate is None else batch.filter(predicate)
-                if n_rows is not None:
+                if n_rows is not None:  # of the file, before the predicate
                     batch = batch.head(n_rows)
                     n_rows -= len(batch)
-                yield batch
+                yield batch if predicate is None else batch.filter(predicate)
                 if n_rows == 0:
                     return
 
@@ -113,6 +112,9 @@ def _batches(layout: Layout, wanted: dict[str, pl.DataType]) -> Iterator[pl.Data
             batch = plan(block, layout).select(_COMPLETE, *raw).collect()
             if not _is_sound(batch, kinds):
                 raise _refusal(layout, "a row cannot be read")
+            if not wanted:  # only the number of rows is asked for
+                yield pl.DataFrame(height=len(batch))
+                continue
             parts = _label_parts(batch["tunnel_parents"], layout) if labelled and "tunnel_parents" in raw else {}
             yield batch.select(
                 parts[name] if name in parts else _finished(name, kinds.get(name, ""), dtype) for name, dtype in wanted.items()
@@ -165,7 +167,8 @@ def _tsv_plan(block: bytes, layout: Layout) -> pl.LazyFrame:
         return plan.with_columns(joined.cast(pl.Categorical).alias("tunnel_parents"))
     if layout.labels == "none":
         known = pl.when(pl.col(last) != layout.unset).then(pl.col(last))
-        return plan.with_columns(known.cast(_PARSED.get(layout.types[-1], pl.String())).alias(last))
+        kind = pl.Categorical() if last in CATEGORIES else _PARSED.get(layout.types[-1], pl.String())
+        return plan.with_columns(known.cast(kind).alias(last))
     return plan
 
 

@@ -13,7 +13,18 @@ import polars as pl
 import pyarrow as pa
 from tqdm import tqdm
 
-from fliot_lab.data.layout import BENIGN, CONN_FIELDS, EMPTY, JOIN, LABEL_FIELDS, UNSET, ConnLogError, open_log, read_layout
+from fliot_lab.data.layout import (
+    BENIGN,
+    CONN_FIELDS,
+    EMPTY,
+    JOIN,
+    LABEL_FIELDS,
+    UNSET,
+    ConnLogError,
+    normalise_label,
+    open_log,
+    read_layout,
+)
 from fliot_lab.data.parsing import ConnLogWarning, OnError, scan
 
 __all__ = ["ConnLogError", "ConnLogWarning", "read_conn_log", "scan_conn_log", "to_parquet", "write_conn_log"]
@@ -54,6 +65,8 @@ def to_parquet(
     `out` appears when it is complete, never before. Raises ConnLogError as `scan_conn_log`.
     """
     layout = read_layout(Path(path))
+    if Path(out).resolve() == layout.path.resolve():
+        raise ValueError(f"{out} is the log itself; name another file for the Parquet copy")
     total = _estimated_rows(layout.path)
     with (
         _replacing(Path(out)) as partial,
@@ -144,17 +157,22 @@ def _as_text(name: str, kind: str) -> pl.Expr:
 
 
 def _label_text(frame: pl.DataFrame) -> pl.Expr:
-    """Both label fields, joined: as they were in the file, or made from the normalised label."""
-    if "label_original" in frame.columns:
-        return pl.col("label_original").cast(pl.String)
+    """Both label fields, joined: as they were in the file where they still mean `label`, else made from it."""
     label = pl.col("label").cast(pl.String)
-    return (
+    made = (
         pl.when(label.is_null())
         .then(pl.lit(UNSET + JOIN + UNSET))
         .when(label == BENIGN)
         .then(pl.lit(BENIGN + JOIN + UNSET))
         .otherwise(pl.format("Malicious{}{}", pl.lit(JOIN), label))
     )
+    if "label_original" not in frame.columns:
+        return made
+    original = pl.col("label_original").cast(pl.String)
+    texts = frame.select(original.unique().drop_nulls()).to_series().to_list()
+    meanings = {text: normalise_label(*text.split(JOIN)) for text in texts if text.count(JOIN) == 1}
+    meaning = original.replace_strict(meanings, default=None, return_dtype=pl.String)
+    return pl.when(meaning.eq_missing(label) & original.is_in(list(meanings))).then(original).otherwise(made)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import pickle
 import re
 import warnings
 from pathlib import Path
@@ -193,6 +194,42 @@ def test_scan_hands_out_what_read_does_with_selection_and_filter(tmp_path):
     assert plan.select(pl.len()).collect().item() == len(flows)
 
 
+def test_what_polars_pushes_into_the_reader_changes_no_answer(tmp_path):
+    plan = zeek.scan_conn_log(save(tmp_path, tsv(ROWS * 3, LABELS * 3)))
+    eager = plan.collect()
+    is_tcp = pl.col("proto").cast(pl.String) == "tcp"
+    for ask in (
+        lambda f: f.head(3).filter(is_tcp).select("uid"),
+        lambda f: f.filter(is_tcp).head(3).select("uid"),
+        lambda f: f.slice(2, 6).filter(is_tcp).select("uid", "label"),
+        lambda f: f.with_row_index().select("index"),
+        lambda f: f.select(pl.int_range(pl.len())),
+        lambda f: f.select("label_original", "ts").tail(4),
+    ):
+        assert ask(plan).collect().equals(ask(eager.lazy()).collect())
+        assert ask(plan).collect(engine="streaming").equals(ask(eager.lazy()).collect())
+
+
+def test_fields_may_come_in_another_order(tmp_path):
+    lines = tsv(labels=None).splitlines()
+    turned = [line if line[0] == "#" else "\t".join(reversed(line.split("\t"))) for line in lines]
+    for place, line in enumerate(lines):
+        if line.startswith(("#fields", "#types")):
+            name, *values = line.split("\t")
+            turned[place] = "\t".join([name, *reversed(values)])
+    flows = zeek.read_conn_log(save(tmp_path, "\n".join(turned) + "\n"))
+    assert_frame_equal(flows[FIELDS], zeek.read_conn_log(save(tmp_path, tsv(labels=None), "b.log")))
+    moved = [
+        line if line[0] == "#" else "\t".join([*line.split("\t")[:15], *line.split("\t")[16:], line.split("\t")[15]])
+        for line in lines
+    ]
+    moved = [line.replace("\thistory", "") + "\thistory" if line.startswith("#fields") else line for line in moved]
+    moved = [line for line in moved if not line.startswith("#types")]
+    last = zeek.read_conn_log(save(tmp_path, "\n".join(moved) + "\n", "c.log"))
+    assert last.columns[-1] == "history"
+    assert last["history"].astype(object).equals(flows["history"].astype(object))
+
+
 def test_blocks_of_any_size_give_the_same_frame(tmp_path, monkeypatch):
     path = save(tmp_path, tsv(ROWS * 9, LABELS * 9))
     whole = zeek.read_conn_log(path)
@@ -293,6 +330,28 @@ def test_a_value_that_would_break_the_file_is_refused_and_nothing_is_left(tmp_pa
             flows.assign(ts=pd.NaT, **{"id.orig_p": pd.array([pd.NA] * 5, dtype="Int32")}), tmp_path / "out.log"
         )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["conn.log.labeled"]
+
+
+def test_a_label_that_was_changed_is_written_and_the_others_stay_as_they_were(tmp_path):
+    flows = zeek.read_conn_log(save(tmp_path, tsv()))
+    flows["label"] = flows["label"].astype("str")
+    flows.loc[[1, 2], "label"] = ["Okiru", "Benign"]  # as label poisoning does
+    zeek.write_conn_log(flows, tmp_path / "out.log")
+    again = zeek.read_conn_log(tmp_path / "out.log")
+    assert again["label"].tolist() == flows["label"].tolist()
+    assert again["label_original"].tolist() == [LABELS[0], "Malicious   Okiru", "Benign   -", *LABELS[3:]]
+
+
+def test_an_error_travels_between_processes(tmp_path):
+    error = pickle.loads(pickle.dumps(zeek.ConnLogError(tmp_path, "is spoilt", 3)))
+    assert (str(error), error.line) == (f"{tmp_path}, line 3: is spoilt", 3)
+
+
+def test_a_log_is_not_replaced_by_its_own_copy(tmp_path):
+    path = save(tmp_path, tsv())
+    with pytest.raises(ValueError, match="is the log itself"):
+        zeek.to_parquet(path, path, progress=False)
+    assert path.read_text() == tsv()
 
 
 def test_a_missing_label_stays_missing(tmp_path):
