@@ -80,7 +80,8 @@ def write_conn_log(flows: pd.DataFrame | pl.DataFrame, path: str | os.PathLike[s
     """Writes flows in Zeek's TSV layout, labelled as in IoT-23 where they have labels, compressed where `path` ends in `.gz`.
 
     Takes what `read_conn_log` gives (reading the file again gives the same frame) or a polars frame of the same columns.
-    Times are written to the microsecond, as Zeek does. `label_original` may be missing; `label` then says it. Raises
+    Columns that are not Zeek's, such as `capture`, are left out. Times are written to the microsecond, as Zeek does. Where
+    `label_original` is missing or means another class, `label` says what is written. Raises
     ValueError where a column of Zeek's is missing or a value holds a tab or a line end. `path` appears when it is complete.
     """
     frame = pl.from_pandas(flows) if isinstance(flows, pd.DataFrame) else flows
