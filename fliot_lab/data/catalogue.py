@@ -1,6 +1,5 @@
 """What is known of the 23 captures of IoT-23 before a byte of them is fetched: `data/catalogue.csv`."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from fliot_lab import ROOT
+from fliot_lab.data.splits import natural
 
 SMALL_ROWS = 50_000  # captures with fewer rows are the small ones, fetched by default
 _LINE_COUNT_SLACK = 0.01  # how far the official figure, a count of lines, may be from the true rows
@@ -110,8 +110,3 @@ def resolve(names: str | Iterable[str], known: Iterable[str], where: str) -> lis
 
 def _is_short(name: str, full: str) -> bool:
     return full.endswith(f"-{name}") or full.replace("Capture-", "").endswith(f"-{name}")
-
-
-def natural(name: str) -> list[str | int]:
-    """A sort key under which 8-1 comes before 20-1."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"([0-9]+)", name)]

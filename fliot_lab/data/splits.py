@@ -31,9 +31,9 @@ def by_capture(captures: npt.ArrayLike, held_out: str | Iterable[str]) -> tuple[
     wanted: list[Any] = [held_out] if np.isscalar(held_out) else list(held_out)
     unknown = [name for name in wanted if name not in set(names)]
     if unknown:
-        raise ValueError(f"no row has capture {_listed(unknown)}; there are {_listed(natural_order(names))}")
+        raise ValueError(f"no row has capture {_listed(unknown)}; there are {_listed(sorted(names, key=natural))}")
     is_test = np.isin(codes, [code for code, name in enumerate(names) if name in wanted])
-    return _sides(is_test, f"hold out at least one and not all of {_listed(natural_order(names))}")
+    return _sides(is_test, f"hold out at least one and not all of {_listed(sorted(names, key=natural))}")
 
 
 def leave_one_capture_out(captures: npt.ArrayLike) -> Iterator[tuple[str, Indices, Indices]]:
@@ -42,7 +42,7 @@ def leave_one_capture_out(captures: npt.ArrayLike) -> Iterator[tuple[str, Indice
     Raises ValueError where there is one capture only, since then nothing is left to train on.
     """
     _, names = _captures(captures)
-    for name in natural_order(names):
+    for name in sorted(names, key=natural):
         yield name, *by_capture(captures, [name])
 
 
@@ -100,13 +100,9 @@ def without_duplicates(X: npt.ArrayLike, train: npt.ArrayLike, test: npt.ArrayLi
     return train, kept
 
 
-def natural_order(names: Iterable[Any]) -> list[Any]:
-    """`names` sorted as people sort them: the numbers within a name by value, so that 4-1 comes before 34-1."""
-    return sorted(names, key=lambda name: [(int(part), "") if i % 2 else (0, part) for i, part in _parts(name)])
-
-
-def _parts(name: Any) -> Iterator[tuple[int, str]]:
-    return enumerate(re.split(r"(\d+)", str(name)))  # the odd parts are the numbers
+def natural(name: Any) -> list[str | int]:
+    """A key that sorts as people do: the numbers within a name by value, so that 4-1 comes before 34-1."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", str(name)))]
 
 
 def _captures(captures: npt.ArrayLike) -> tuple[npt.NDArray[np.intp], npt.NDArray[Any]]:
