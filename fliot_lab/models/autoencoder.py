@@ -1,4 +1,4 @@
-"""An autoencoder that learns benign flows and flags what it cannot rebuild."""
+"""Autoencoders, linear and not, that learn benign flows and flag what they cannot rebuild."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.decomposition import PCA
 from torch import nn
 
 from fliot_lab.evaluation import threshold_at_fpr
@@ -17,12 +18,34 @@ Vector = npt.NDArray[np.float64]
 _SCORE_ROWS = 65_536  # rows scored at once, so that memory stays bounded
 
 
+class Scaler:
+    """Features on a log scale (they span nine orders of magnitude), centred by median and divided by interquartile range.
+
+    A few huge flows move neither. `fit` sets `centre_` (d,) and `scale_` (d,), float32.
+    """
+
+    def fit(self, X: npt.ArrayLike) -> Self:
+        """Learns centre and scale from X (n, d), n > 0; ValueError where it is empty, no matrix or not finite."""
+        logs = _log(_checked(X, None))
+        if not len(logs):
+            raise ValueError("X has no rows, so it has no median; give at least one flow")
+        low, self.centre_, high = np.quantile(logs, [0.25, 0.5, 0.75], axis=0).astype(np.float32)
+        # A column that hardly varies (a rare state, missed bytes) has no range to scale by: its log or its 0 and 1 stay.
+        self.scale_ = np.where(high > low, high - low, np.float32(1))
+        return self
+
+    def transform(self, X: npt.ArrayLike) -> Matrix:
+        """X (m, d) scaled, as (m, d) float32; clipped to 20 either way, so that one absurd value does not swamp the rest."""
+        if not hasattr(self, "scale_"):
+            raise ValueError("this scaler has not seen anything yet: call fit(X) with benign flows first")
+        return np.clip((_log(_checked(X, len(self.centre_))) - self.centre_) / self.scale_, -20.0, 20.0)
+
+
 class Autoencoder:
     """An anomaly detector: the score of a flow is the mean squared error of its reconstruction.
 
     Fitted to benign flows only. The threshold lies where a share `false_alarm_rate` of benign flows that were held out lie
-    above it. Features are put on a log scale (they span nine orders of magnitude), then centred and scaled by median and
-    interquartile range, which a few huge flows do not move.
+    above it. A `Scaler` comes first.
 
     Follows scikit-learn: `fit`, `score_samples` (higher is more suspicious), `predict` (True for an alarm). Equal seeds give
     equal models. Replicator networks as outlier detectors: Hawkins et al. 2002, doi 10.1007/3-540-46145-0_17.
@@ -48,19 +71,16 @@ class Autoencoder:
         """Trains on benign flows X (n, d); early stopping and the threshold come from the benign flows X_held_out (m, d).
 
         Without X_held_out the last quarter of X is held out: rows in order of time make it later than the rest, as in use.
-        Raises ValueError for fewer than 20 rows of either together, NaN or infinity. Sets `threshold_` and `history_` (mean
-        squared error per epoch, training and held-out).
+        Raises ValueError for fewer than 20 rows of either together, NaN or infinity. Sets `threshold_`, `scaler_` and
+        `history_` (mean squared error per epoch, training and held-out).
         """
-        X = _checked(X, None)
-        rest = X[-(len(X) // 4) :] if X_held_out is None else _checked(X_held_out, X.shape[1])
-        train = X[: len(X) - len(X) // 4] if X_held_out is None else X
-        if len(train) + len(rest) < 20 or not len(train) or not len(rest):
-            raise ValueError(f"training needs benign rows, at least 20 in all; got {len(train)} and {len(rest)} held out")
-        self._fit_scaler(train)
+        train, rest = _divided(X, X_held_out)
+        self.scaler_ = Scaler().fit(train)
         generator = torch.Generator().manual_seed(self.seed)
-        self.network_ = _network(X.shape[1], self.hidden, self.bottleneck, generator)
+        self.network_ = _network(train.shape[1], self.hidden, self.bottleneck, generator)
+        scaled, scaled_rest = (torch.from_numpy(self.scaler_.transform(rows)) for rows in (train, rest))
         with _one_thread():
-            self.history_ = self._train(torch.from_numpy(self._scaled(train)), torch.from_numpy(self._scaled(rest)), generator)
+            self.history_ = self._train(scaled, scaled_rest, generator)
         self.threshold_ = threshold_at_fpr(self.score_samples(rest), self.false_alarm_rate)
         return self
 
@@ -68,27 +88,16 @@ class Autoencoder:
         """Mean squared reconstruction error of each row of X (n, d), as (n,) float64; higher is more suspicious."""
         if not hasattr(self, "network_"):
             raise ValueError("this autoencoder has not learnt anything yet: call fit(X) with benign flows first")
-        X = _checked(X, len(self.centre_))
-        scores = np.empty(len(X))
+        scores = []
         with torch.inference_mode():
-            for start in range(0, len(X), _SCORE_ROWS):
-                rows = torch.from_numpy(self._scaled(X[start : start + _SCORE_ROWS]))  # (b, d)
-                scores[start : start + len(rows)] = (self.network_(rows) - rows).square().mean(1).numpy()
-        return scores
+            for block in _blocks(X, self.scaler_):
+                rows = torch.from_numpy(block)  # (rows, d)
+                scores.append((self.network_(rows) - rows).square().mean(1).numpy())
+        return np.concatenate(scores, dtype=np.float64)
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Whether each row of X (n, d) is an alarm: its score lies above `threshold_`."""
         return self.score_samples(X) > self.threshold_
-
-    def _fit_scaler(self, X: Matrix) -> None:
-        logs = _log(X)
-        low, self.centre_, high = np.quantile(logs, [0.25, 0.5, 0.75], axis=0).astype(np.float32)
-        # A column that hardly varies (a rare state, missed bytes) has no range to scale by: its log or its 0 and 1 stay.
-        self.scale_ = np.where(high > low, high - low, np.float32(1))
-
-    def _scaled(self, X: Matrix) -> Matrix:
-        """X (n, d) as the network sees it; clipped, so that one absurd value stays one alarm and does not swamp a batch."""
-        return np.clip((_log(X) - self.centre_) / self.scale_, -20.0, 20.0)
 
     def _train(self, train: torch.Tensor, rest: torch.Tensor, generator: torch.Generator) -> dict[str, list[float]]:
         """Adam on the squared error until the held-out error stops falling; the best weights are kept."""
@@ -114,6 +123,69 @@ class Autoencoder:
                 break
         self.network_.load_state_dict(weights)
         return history
+
+
+class LinearAutoencoder:
+    """The best autoencoder without a bend: projection on `bottleneck` principal components of benign flows, and back.
+
+    The simple rival of `Autoencoder`, with its interface, its `Scaler`, score and threshold, but nothing is drawn at random.
+    No linear encoder and decoder rebuild the training flows with a smaller squared error: Baldi and Hornik 1989,
+    doi 10.1016/0893-6080(89)90014-2.
+    """
+
+    def __init__(self, *, bottleneck: int = 4, false_alarm_rate: float = 0.01):
+        self.bottleneck, self.false_alarm_rate = bottleneck, false_alarm_rate
+
+    def fit(self, X: npt.ArrayLike, X_held_out: npt.ArrayLike | None = None) -> Self:
+        """Finds the components of benign flows X (n, d); the threshold comes from the benign flows X_held_out (m, d).
+
+        Without X_held_out the last quarter of X is held out. Raises ValueError for fewer than 20 rows of either together,
+        NaN or infinity, and unless 1 <= bottleneck <= d and bottleneck < n. Sets `threshold_`, `scaler_` and `pca_`.
+        """
+        train, rest = _divided(X, X_held_out)
+        n, d = train.shape
+        if not 1 <= self.bottleneck <= min(d, n - 1):
+            limits = f"1 to {d}, the features, and below {n}, the training rows"
+            raise ValueError(f"bottleneck is {self.bottleneck}, and must be {limits}")
+        self.scaler_ = Scaler().fit(train)
+        self.pca_ = PCA(self.bottleneck, svd_solver="full").fit(self.scaler_.transform(train).astype(np.float64))
+        self.threshold_ = threshold_at_fpr(self.score_samples(rest), self.false_alarm_rate)
+        return self
+
+    def score_samples(self, X: npt.ArrayLike) -> Vector:
+        """Mean squared reconstruction error of each row of X (n, d), as (n,) float64; higher is more suspicious."""
+        if not hasattr(self, "pca_"):
+            raise ValueError("this autoencoder has not learnt anything yet: call fit(X) with benign flows first")
+        scores = []
+        for block in _blocks(X, self.scaler_):
+            centred = block - self.pca_.mean_  # (rows, d) float64
+            rebuilt = centred @ self.pca_.components_.T @ self.pca_.components_  # (rows, bottleneck), and back to (rows, d)
+            scores.append(np.square(centred - rebuilt).mean(axis=1))
+        return np.concatenate(scores)
+
+    def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Whether each row of X (n, d) is an alarm: its score lies above `threshold_`."""
+        return self.score_samples(X) > self.threshold_
+
+
+def _divided(X: npt.ArrayLike, X_held_out: npt.ArrayLike | None) -> tuple[Matrix, Matrix]:
+    """Rows to train on and rows held out, which are the last quarter of X where none are given; at least 20 in all."""
+    X = _checked(X, None)
+    quarter = len(X) // 4
+    if X_held_out is None:
+        train, rest = X[: len(X) - quarter], X[len(X) - quarter :]
+    else:
+        train, rest = X, _checked(X_held_out, X.shape[1])
+    if len(train) + len(rest) < 20 or not len(train) or not len(rest):
+        raise ValueError(f"training needs benign rows, at least 20 in all; got {len(train)} and {len(rest)} held out")
+    return train, rest
+
+
+def _blocks(X: npt.ArrayLike, scaler: Scaler) -> Iterator[Matrix]:
+    """The scaled rows of X (n, d), so many at once that memory stays bounded; one block without rows where X has none."""
+    X = _checked(X, len(scaler.centre_))
+    for start in range(0, max(len(X), 1), _SCORE_ROWS):
+        yield scaler.transform(X[start : start + _SCORE_ROWS])
 
 
 @contextmanager
@@ -150,7 +222,7 @@ def _checked(X: npt.ArrayLike, d: int | None) -> Matrix:
     if matrix.ndim != 2:
         raise ValueError(f"X must be a matrix (n, d) with one row a flow, got shape {matrix.shape}")
     if d is not None and matrix.shape[1] != d:
-        raise ValueError(f"X has {matrix.shape[1]} features, and the autoencoder was fitted to {d}")
+        raise ValueError(f"X has {matrix.shape[1]} features, and fit was given {d}")
     if not np.isfinite(matrix).all():
         row, column = np.argwhere(~np.isfinite(matrix))[0]
         raise ValueError(f"X holds NaN or infinity, first in row {row}, column {column}; fill or drop it")

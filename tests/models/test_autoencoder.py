@@ -1,4 +1,4 @@
-"""The autoencoder against a forward pass in plain numpy, and the laws of a detector."""
+"""The autoencoders against a forward pass and a decomposition in plain numpy, and the laws of a detector."""
 
 import warnings
 
@@ -8,7 +8,7 @@ import torch
 
 from fliot_lab.evaluation import threshold_at_fpr
 from fliot_lab.models import autoencoder
-from fliot_lab.models.autoencoder import Autoencoder
+from fliot_lab.models.autoencoder import Autoencoder, LinearAutoencoder, Scaler
 
 D = 6
 
@@ -129,7 +129,7 @@ def test_constant_columns_and_rare_flags_divide_by_nothing() -> None:
         model = Autoencoder(seed=1, epochs=3).fit(rows)
         scores = model.score_samples(rows)
     assert np.isfinite(scores).all()
-    assert np.array_equal(model.scale_, [1, 1, 1, 1])
+    assert np.array_equal(model.scaler_.scale_, [1, 1, 1, 1])
     changed = rows[1:2] + np.array([[50, 0, 0, 0]], dtype=np.float32)
     assert model.score_samples(changed)[0] > scores.max()
 
@@ -172,7 +172,7 @@ def with_value(value: float) -> np.ndarray:
         ((with_value(np.inf),), "NaN or infinity, first in row 17, column 2"),
         ((TRAIN, with_value(-np.inf)), "NaN or infinity, first in row 17, column 2"),
         ((TRAIN[0],), r"matrix \(n, d\).*got shape \(6,\)"),
-        ((TRAIN, HELD_OUT[:, :5]), "X has 5 features, and the autoencoder was fitted to 6"),
+        ((TRAIN, HELD_OUT[:, :5]), "X has 5 features, and fit was given 6"),
         ((TRAIN[:19],), "at least 20 in all; got 15 and 4 held out"),
         ((TRAIN[:3],), "at least 20 in all"),
         ((TRAIN[:0],), "at least 20 in all; got 0 and 0 held out"),
@@ -190,9 +190,107 @@ def test_scoring_refuses(model: Autoencoder) -> None:
         with pytest.raises(ValueError, match="not learnt anything yet: call fit"):
             ask(TRAIN)
     for ask in (model.score_samples, model.predict):
-        with pytest.raises(ValueError, match="X has 4 features, and the autoencoder was fitted to 6"):
+        with pytest.raises(ValueError, match="X has 4 features, and fit was given 6"):
             ask(TRAIN[:, :4])
         with pytest.raises(ValueError, match="NaN or infinity"):
             ask(with_value(np.nan))
         with pytest.raises(ValueError, match="matrix"):
             ask(TRAIN[0])
+
+
+# ---------------------------------------------------------------------------------------------------------- the scaler
+
+
+def test_the_scaler_scales_as_by_hand_and_clips() -> None:
+    scaler = Scaler().fit(TRAIN)
+    rows = np.concatenate([HELD_OUT, [[1e9, 0, -5, 1e30, 1, 0]]]).astype(np.float32)
+    scaled = scaler.transform(rows)
+    assert scaled.dtype == scaler.centre_.dtype == scaler.scale_.dtype == np.float32
+    np.testing.assert_allclose(scaled, scaled_by_hand(rows), rtol=1e-4, atol=1e-5)
+    assert scaled.max() == 20
+    assert Scaler().fit(TRAIN).transform(TRAIN[:0]).shape == (0, D)
+    assert np.array_equal(fitted(epochs=1).scaler_.transform(rows), scaled)
+    assert np.array_equal(LinearAutoencoder().fit(TRAIN, HELD_OUT).scaler_.transform(rows), scaled)
+
+
+def test_the_scaler_refuses() -> None:
+    with pytest.raises(ValueError, match=r"not seen anything yet: call fit"):
+        Scaler().transform(TRAIN)
+    with pytest.raises(ValueError, match="X has no rows"):
+        Scaler().fit(TRAIN[:0])
+    with pytest.raises(ValueError, match="X has 4 features, and fit was given 6"):
+        Scaler().fit(TRAIN).transform(TRAIN[:, :4])
+    with pytest.raises(ValueError, match="NaN or infinity, first in row 17, column 2"):
+        Scaler().fit(with_value(np.nan))
+
+
+# -------------------------------------------------------------------------------------------------- the linear squeeze
+
+
+def squeezed_by_hand(X: np.ndarray, bottleneck: int) -> np.ndarray:
+    """Errors (n,) of X rebuilt from the first directions of the singular value decomposition of TRAIN, scaled by hand."""
+    fit, new = scaled_by_hand(TRAIN), scaled_by_hand(X)
+    mean = fit.mean(axis=0)
+    directions = np.linalg.svd(fit - mean)[2][:bottleneck]
+    rebuilt = sum((np.outer((new - mean) @ v, v) for v in directions), start=np.tile(mean, (len(X), 1)))
+    return np.mean((new - rebuilt) ** 2, axis=1)
+
+
+@pytest.mark.parametrize("bottleneck", [1, 2, 4])
+def test_the_linear_squeeze_is_that_of_a_decomposition_by_hand(bottleneck: int) -> None:
+    rows = np.concatenate([HELD_OUT, [[1e9, 0, -5, 1e30, 1, 0]]]).astype(np.float32)
+    linear = LinearAutoencoder(bottleneck=bottleneck).fit(TRAIN, HELD_OUT)
+    scores = linear.score_samples(rows)
+    assert scores.shape == (151,)
+    assert scores.dtype == np.float64
+    np.testing.assert_allclose(scores, squeezed_by_hand(rows, bottleneck), rtol=1e-3, atol=1e-8)
+    assert linear.threshold_ == threshold_at_fpr(linear.score_samples(HELD_OUT), 0.01)
+    assert np.array_equal(linear.predict(rows), scores > linear.threshold_)
+    assert LinearAutoencoder(false_alarm_rate=0.2).fit(TRAIN, HELD_OUT).predict(HELD_OUT).mean() == pytest.approx(0.2)
+
+
+def test_where_nothing_is_squeezed_nothing_is_lost() -> None:
+    errors = [LinearAutoencoder(bottleneck=b).fit(TRAIN, HELD_OUT).score_samples(TRAIN).mean() for b in range(1, D + 1)]
+    assert errors == sorted(errors, reverse=True)  # the law of principal components: one more never rebuilds worse
+    assert errors[-1] < 1e-12 < 1e-4 < errors[0]
+
+
+def test_the_order_of_rows_changes_nothing_and_blocks_score_as_the_whole_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = np.random.default_rng(0).permutation(len(TRAIN))
+    linear, shuffled = LinearAutoencoder().fit(TRAIN, HELD_OUT), LinearAutoencoder().fit(TRAIN[order], HELD_OUT)
+    whole = linear.score_samples(HELD_OUT)
+    np.testing.assert_allclose(shuffled.score_samples(HELD_OUT), whole, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(linear.score_samples(HELD_OUT[::-1]), whole[::-1], rtol=1e-9, atol=1e-14)
+    again = LinearAutoencoder().fit(TRAIN, HELD_OUT)
+    assert np.array_equal(again.score_samples(HELD_OUT), whole)
+    assert again.threshold_ == linear.threshold_
+    monkeypatch.setattr(autoencoder, "_SCORE_ROWS", 7)
+    np.testing.assert_allclose(linear.score_samples(HELD_OUT), whole, rtol=1e-9, atol=1e-14)
+    assert linear.score_samples(HELD_OUT[:0]).shape == (0,)
+
+
+def test_the_linear_squeeze_holds_out_the_last_quarter_too() -> None:
+    rows = benign(203, 3)
+    alone, explicit = LinearAutoencoder().fit(rows), LinearAutoencoder().fit(rows[:153], rows[153:])
+    assert alone.threshold_ == explicit.threshold_ == threshold_at_fpr(alone.score_samples(rows[-50:]), 0.01)
+
+
+@pytest.mark.parametrize("bottleneck", [0, -1, 7])
+def test_a_bottleneck_that_does_not_fit_the_features_is_refused(bottleneck: int) -> None:
+    with pytest.raises(ValueError, match=rf"bottleneck is {bottleneck}, and must be 1 to 6, the features, and below 400"):
+        LinearAutoencoder(bottleneck=bottleneck).fit(TRAIN, HELD_OUT)
+
+
+def test_the_linear_squeeze_refuses() -> None:
+    with pytest.raises(ValueError, match="bottleneck is 4, and must be 1 to 6, the features, and below 4, the training rows"):
+        LinearAutoencoder().fit(TRAIN[:4], HELD_OUT)
+    with pytest.raises(ValueError, match="at least 20 in all; got 15 and 4 held out"):
+        LinearAutoencoder().fit(TRAIN[:19])
+    for ask in (LinearAutoencoder().score_samples, LinearAutoencoder().predict):
+        with pytest.raises(ValueError, match="not learnt anything yet: call fit"):
+            ask(TRAIN)
+    linear = LinearAutoencoder().fit(TRAIN, HELD_OUT)
+    with pytest.raises(ValueError, match="X has 4 features, and fit was given 6"):
+        linear.score_samples(TRAIN[:, :4])
+    with pytest.raises(ValueError, match="NaN or infinity, first in row 17, column 2"):
+        linear.fit(with_value(np.inf), HELD_OUT)
