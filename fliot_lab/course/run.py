@@ -1,13 +1,18 @@
-"""Runs lessons with papermill, all from one process, and keeps what they measured."""
+"""Runs lessons with papermill, all from one process; `results` keeps what they measured."""
 
-import json
 import os
+import random
+import re
+import signal
 import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html.parser import HTMLParser
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import nbformat
@@ -15,49 +20,74 @@ import papermill
 import psutil
 from traitlets.config import Config
 
-from fliot_lab import ROOT
-from fliot_lab.course import build
+from fliot_lab import ROOT, profiles
+from fliot_lab.course import build, claims, results
+from fliot_lab.course.results import Outcome
 from fliot_lab.data import iot23
 
 EXECUTED = ROOT / "build" / "notebooks"
-RESULTS = ROOT / "results"
 LIMIT_S = {"fast": 600, "full": 7200}  # of one cell; a lesson that hangs must not hang the run
 
 
-@dataclass
-class Outcome:
-    """What became of one lesson. `numbers` is what its summary cell printed, `failure` is empty when it ran to its end."""
-
-    lesson: build.Lesson
-    seconds: float = 0.0
-    peak_mb: float = 0.0
-    numbers: dict[str, Any] = field(default_factory=dict)
-    failure: str = ""
-
-
-def run(profile: str, data: str, numbers: list[str], seed: int, *, keep_as_reference: bool = False) -> int:
+def run(
+    profile: str,
+    data: str,
+    numbers: list[str],
+    seed: int,
+    *,
+    keep_as_reference: bool = False,
+    shuffle: int | None = None,
+) -> int:
     """0 when all the lessons with these `numbers` (empty: all) ran to their end, 1 when one failed, 130 after Ctrl-C.
 
-    Executed notebooks go to build/notebooks/, headline numbers to results/<data>-<profile>.json and results/RESULTS.md. Raises
-    ValueError for an unknown profile or lesson, iot23.DataMissing where the data asked for are not there.
+    Executed notebooks go to build/notebooks/, headline numbers to results/<data>-<profile>.json and results/RESULTS.md. With
+    `shuffle` the lessons run in an order drawn from that seed. 143 after SIGTERM. Raises ValueError for an unknown profile or
+    lesson, iot23.DataMissing where the data asked for are not there.
     """
     if profile not in LIMIT_S:
         raise ValueError(f"profile={profile!r} is unknown; choose one of {', '.join(LIMIT_S)}")
     chosen = build.lessons(numbers)
     if named := os.environ.get("FLIOT_DATA"):  # kernels run in another folder
         os.environ["FLIOT_DATA"] = str(Path(named).expanduser().resolve())
+    known = results.reference()
     source = iot23.locate(data, seed=seed)
+    allowed = {lesson.name: profiles.ranges(lesson.name, profile, source.name) for lesson in chosen}
     print(f"{source.banner}\nprofile {profile}, seed {seed}", flush=True)
     outcomes = []
     try:
-        for lesson in chosen:
-            outcomes.append(_run_lesson(lesson, {"profile": profile, "seed": seed, "dataset": source.name}, LIMIT_S[profile]))
-    except KeyboardInterrupt:
+        with _stopped_by_sigterm():
+            for lesson in _in_order(chosen, shuffle):
+                given = {"profile": profile, "seed": seed, "dataset": source.name}
+                outcomes.append(_run_lesson(lesson, given, allowed[lesson.name], LIMIT_S[profile]))
+    except KeyboardInterrupt as stop:
         print("\nStopped. The lessons that were finished are in build/notebooks/, the results are as they were.")
-        return 130
+        return 143 if isinstance(stop, _Terminated) else 130
+    outcomes.sort(key=lambda outcome: outcome.lesson.number)
+    return _end(outcomes, source, profile, seed, known, keep_as_reference=keep_as_reference)
+
+
+def _end(
+    outcomes: list[Outcome],
+    source: iot23.Source,
+    profile: str,
+    seed: int,
+    known: dict[str, dict[str, Any]],
+    *,
+    keep_as_reference: bool,
+) -> int:
+    """Keeps and prints the results of a run, beside the reference `known` before it; 1 where a lesson failed, else 0."""
     failed = any(outcome.failure for outcome in outcomes)
-    _keep(outcomes, source, profile, seed, reference=keep_as_reference and not failed)
+    good = [outcome.lesson.name for outcome in outcomes if not outcome.failure]
+    found = results.keep(outcomes, source, profile, seed)
+    compared = results.compared(found, known, good)
+    if keep_as_reference and not failed:
+        results.keep_reference(found, good)
+    results.write_page()
     print(_table(outcomes))
+    print(f"\n{claims.compact(claims.load(), results.sets())}\n")
+    if good:
+        print(compared)
+    print("Executed lessons: build/notebooks/   Numbers: results/RESULTS.md", flush=True)
     for outcome in outcomes:
         if outcome.failure:
             print(f"\n--- lesson {outcome.lesson.number} failed ---\n{outcome.failure}", file=sys.stderr)
@@ -66,47 +96,90 @@ def run(profile: str, data: str, numbers: list[str], seed: int, *, keep_as_refer
     return 1 if failed else 0
 
 
-def _run_lesson(lesson: build.Lesson, parameters: dict[str, Any], limit_s: int) -> Outcome:
-    """Executes one lesson; a failed one is kept beside the others as `<name>.failed.ipynb`."""
+def _in_order(chosen: list[build.Lesson], shuffle: int | None) -> list[build.Lesson]:
+    """The lessons in the order in which they run; one that was drawn is printed."""
+    if shuffle is None:
+        return chosen
+    drawn = random.Random(shuffle).sample(chosen, len(chosen))
+    print(f"order drawn with SHUFFLE={shuffle}: {' '.join(lesson.number for lesson in drawn)}", flush=True)
+    return drawn
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: ends the run as Ctrl-C does, so that its folders and its kernel go."""
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Within it SIGTERM raises _Terminated, as SIGINT raises KeyboardInterrupt. Signals reach the main thread only."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+# --- one lesson --------------------------------------------------------------------------------------------------------
+
+
+def _run_lesson(
+    lesson: build.Lesson, parameters: dict[str, Any], allowed: dict[str, tuple[float, float]], limit_s: int
+) -> Outcome:
+    """Executes one lesson; a failed one is kept beside the others as `<name>.failed.ipynb`.
+
+    It fails as well where a figure has no alternative text, or a number lies outside the `allowed` range of its name.
+    """
     EXECUTED.mkdir(parents=True, exist_ok=True)
     outcome = Outcome(lesson)
     done, failed = EXECUTED / f"{lesson.name}.ipynb", EXECUTED / f"{lesson.name}.failed.ipynb"
-    bar = {"desc": f"{lesson.number} {lesson.title}", "disable": None, "unit": "cell"}  # None: no bar where no terminal is
-    # The sockets have a folder of their own with a short path: systems allow about 100 characters for one.
-    with (
-        tempfile.TemporaryDirectory(prefix=".run-", dir=EXECUTED.parent) as folder,
-        tempfile.TemporaryDirectory(prefix="fliot-") as sockets,
-    ):
-        given, executed = Path(folder) / "given.ipynb", Path(folder) / "executed.ipynb"
-        nbformat.write(build.notebook(lesson), given)
+    with tempfile.TemporaryDirectory(prefix=".run-", dir=EXECUTED.parent) as folder:
+        executed = Path(folder) / "executed.ipynb"
         start = time.perf_counter()
-        try:
-            with _PeakMemory() as memory:
-                papermill.execute_notebook(
-                    given,
-                    executed,
-                    parameters,
-                    kernel_name="python3",
-                    cwd=EXECUTED,
-                    progress_bar=bar,
-                    execution_timeout=limit_s,
-                    config=_kernel_settings(sockets),
-                )
-            outcome.numbers = summary(nbformat.read(executed, as_version=4))
-        except papermill.PapermillExecutionError as error:
-            outcome.failure = f"cell [{error.exec_count}]:\n{error.source}\n\n{error.ename}: {error.evalue}"
-        except Exception as error:  # a dead kernel, a time-out, a full disk: this lesson's failure, not the run's
-            outcome.failure = f"{type(error).__name__}: {error}"
+        with _PeakMemory() as memory:
+            try:
+                made = _execute(lesson, executed, parameters, limit_s)
+                outcome.numbers = results.summary(made)
+                outcome.failure = "\n".join([*figures_without_text(made), *profiles.outside(outcome.numbers, allowed)])
+            except papermill.PapermillExecutionError as error:
+                outcome.failure = f"cell [{error.exec_count}]:\n{error.source}\n\n{error.ename}: {error.evalue}"
+            except Exception as error:  # a dead kernel, a time-out, a full disk: this lesson's failure, not the run's
+                outcome.failure = f"{_last_started(executed)}{type(error).__name__}: {error}"
         outcome.seconds, outcome.peak_mb = time.perf_counter() - start, memory.peak_mb
         for stale in (done, failed):
             stale.unlink(missing_ok=True)
         if executed.exists():
             executed.replace(failed if outcome.failure else done)
     if not sys.stderr.isatty():
-        print(
-            f"{lesson.number} {lesson.title}: {'FAILED' if outcome.failure else 'done'} in {outcome.seconds:.1f} s", flush=True
-        )
+        state = "FAILED" if outcome.failure else "done"
+        print(f"{lesson.number} {lesson.title}: {state} in {outcome.seconds:.1f} s", flush=True)
     return outcome
+
+
+def _execute(lesson: build.Lesson, executed: Path, parameters: dict[str, Any], limit_s: int) -> nbformat.NotebookNode:
+    """The executed solution version, also written to `executed` cell by cell, run in an empty folder beside it."""
+    given, here = executed.with_name("given.ipynb"), executed.with_name("here")
+    here.mkdir()
+    nbformat.write(build.notebook(lesson, "solution"), given)
+    # The sockets have a folder of their own with a short path: systems allow about 100 characters for one.
+    with tempfile.TemporaryDirectory(prefix="fliot-") as sockets:
+        papermill.execute_notebook(
+            given,
+            executed,
+            parameters,
+            kernel_name="python3",
+            cwd=here,
+            progress_bar={"desc": f"{lesson.number} {lesson.title}", "disable": None, "unit": "cell"},  # None: a terminal only
+            execution_timeout=limit_s,
+            config=_kernel_settings(sockets),
+        )
+    return nbformat.read(executed, as_version=4)
 
 
 def _kernel_settings(sockets: str) -> Config:
@@ -117,19 +190,16 @@ def _kernel_settings(sockets: str) -> Config:
     return Config(settings)
 
 
-def summary(executed: nbformat.NotebookNode) -> dict[str, Any]:
-    """The headline numbers that the cell tagged `summary` printed as one JSON object. Raises ValueError where it did not."""
-    cells = [cell for cell in executed.cells if "summary" in cell.metadata.get("tags", [])]
-    if len(cells) != 1:
-        raise ValueError(f"a lesson has one cell tagged summary, this one has {len(cells)}")
-    text = "".join(output.text for output in cells[0].outputs if output.output_type == "stream" and output.name == "stdout")
-    try:
-        numbers = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"the summary cell must print one JSON object and printed {text[:80]!r}") from error
-    if not isinstance(numbers, dict):
-        raise ValueError(f"the summary cell must print a JSON object and printed a {type(numbers).__name__}")
-    return numbers
+def _last_started(executed: Path) -> str:
+    """The cell that a kernel died in or hung in, for a failure's text; empty where none was begun."""
+    if not executed.exists():
+        return ""
+    cells = nbformat.read(executed, as_version=4).cells
+    begun = [cell for cell in cells if cell.cell_type == "code" and cell.metadata.get("papermill", {}).get("start_time")]
+    if not begun:
+        return ""
+    cell = max(begun, key=lambda cell: cell.metadata.papermill.start_time)
+    return f"cell number {cells.index(cell) + 1} of the notebook:\n{cell.source}\n\n"
 
 
 class _PeakMemory:
@@ -160,63 +230,93 @@ class _PeakMemory:
             self.peak_mb = max(self.peak_mb, total / 1e6)
 
 
-# --- results -----------------------------------------------------------------------------------------------------------
+# --- alternative text --------------------------------------------------------------------------------------------------
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+WIDGETS = "application/vnd.jupyter.widget-state+json"
 
 
-def _keep(outcomes: list[Outcome], source: iot23.Source, profile: str, seed: int, *, reference: bool) -> None:
-    """Writes the results of the lessons that ran to their end; those of other lessons stay as an earlier run left them."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{source.name}-{profile}.json"
-    kept = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-    lessons = kept.get("lessons", {})
-    for outcome in outcomes:
-        if not outcome.failure:
-            lessons[outcome.lesson.name] = {
-                "title": outcome.lesson.title,
-                "seed": seed,
-                "seconds": round(outcome.seconds, 1),
-                "peak_mb": round(outcome.peak_mb),
-                "numbers": outcome.numbers,
-            }
-    found = {"data": source.name, "simulated": source.simulated, "profile": profile, "lessons": dict(sorted(lessons.items()))}
-    _write(path, json.dumps(found, indent=1) + "\n")
-    files = [RESULTS / f"{data}-{kind}.json" for data in ("iot23", "sample") for kind in LIMIT_S]
-    sets = [json.loads(file.read_text("utf-8")) for file in files if file.is_file()]
-    _write(RESULTS / "RESULTS.md", results_page(sets))
-    if reference:
-        whole = RESULTS / "reference.json"
-        known = json.loads(whole.read_text("utf-8")) if whole.is_file() else {}
-        _write(whole, json.dumps(known | {path.stem: found}, indent=1, sort_keys=True) + "\n")
+def figures_without_text(executed: nbformat.NotebookNode) -> list[str]:
+    """A sentence for each cell that shows a figure which a person who does not see it cannot read.
+
+    An <img> needs an `alt`, an <svg> a <title> or an `aria-label`; an image of another kind (what matplotlib shows by itself)
+    cannot carry one. Looked at are outputs, the widgets that they show, and the pictures of texts.
+    """
+    widgets = executed.metadata.get("widgets", {}).get(WIDGETS, {}).get("state", {})
+    found = []
+    for place, cell in enumerate(executed.cells, 1):
+        if cell.cell_type == "markdown":
+            bare = _bare_markdown(cell.source)
+            name = f"text cell number {place}"
+        else:
+            bare = any(_bare_output(output.get("data", {}), widgets) for output in cell.get("outputs", []))
+            name = f"cell [{cell.execution_count}]"
+        if bare:
+            found.append(f"{name} draws a figure without alternative text; use plots.show(fig, alt)")
+    return found
 
 
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    partial.write_text(text, "utf-8")
-    partial.replace(path)
+def _bare_output(data: dict[str, Any], widgets: dict[str, Any]) -> bool:
+    """Whether an output, by its mime types, shows an image without alternative text."""
+    for mime, content in data.items():
+        if mime in ("text/html", "image/svg+xml"):
+            bare = _bare_html("".join(content))
+        elif mime == "text/markdown":
+            bare = _bare_markdown("".join(content))
+        elif mime == WIDGET:
+            bare = _bare_widget(content["model_id"], widgets)
+        else:
+            bare = mime.startswith("image/")
+        if bare:
+            return True
+    return False
 
 
-def results_page(sets: list[dict[str, Any]]) -> str:
-    """The results as a page of Markdown: a table for each lesson of each set of data and profile."""
-    lines = ["# Results", "", "What `make all` measured on this machine. An interval stands beside a figure that has one."]
-    for found in sets:
-        kind = "SIMULATED captures: values, and no verdict on real networks" if found["simulated"] else "real IoT-23 captures"
-        lines += ["", f"## {found['data']}, profile {found['profile']} ({kind})"]
-        for name, lesson in found["lessons"].items():
-            lines += ["", f"### {name[:2]} {lesson['title']}", ""]
-            lines += [f"Seed {lesson['seed']}, {lesson['seconds']} s, {lesson['peak_mb']} MB.", ""]
-            lines += ["| figure | value |", "|---|---|"]
-            lines += [f"| {figure} | {_shown(value)} |" for figure, value in lesson["numbers"].items()]
-    return "\n".join(lines) + "\n"
+def _bare_widget(model: str, widgets: dict[str, Any]) -> bool:
+    """Whether a widget, or one inside it, shows such an image; an Image widget has no alternative text to carry."""
+    state = widgets.get(model, {}).get("state", {})
+    if state.get("_model_name") == "ImageModel" or _bare_html(str(state.get("value", ""))):
+        return True
+    inside = re.findall(r"IPY_MODEL_(\w+)", str(state.get("children", "")))
+    return any(_bare_widget(child, widgets) for child in inside)
 
 
-def _shown(value: Any) -> str:
-    """A number, a number with its interval ({value, low, high}), or anything else as it is."""
-    if isinstance(value, dict) and "value" in value:
-        low, high = value.get("low"), value.get("high")
-        return _shown(value["value"]) + ("" if low is None else f" [{_shown(low)}, {_shown(high)}]")
-    if isinstance(value, bool):
-        return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
+def _bare_markdown(text: str) -> bool:
+    """Whether some Markdown, code in it left aside, holds an image without alternative text."""
+    prose = re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.S)
+    return _bare_html(prose) or re.search(r"!\[\s*\]\(", prose) is not None
+
+
+def _bare_html(text: str) -> bool:
+    """Whether some HTML or SVG holds an image without alternative text."""
+    reader = _Images()
+    reader.feed(text)
+    reader.close()
+    return reader.bare or reader.untitled > 0
+
+
+class _Images(HTMLParser):
+    """Reads HTML: `bare` where an <img> has no `alt`, `untitled` for each <svg> so far with neither title nor label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bare, self.untitled, self._in_title = False, 0, False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: (value or "").strip() for name, value in attrs}
+        if tag == "img" and not given.get("alt"):
+            self.bare = True
+        elif tag == "svg" and not given.get("aria-label") and given.get("aria-hidden") != "true":
+            self.untitled += 1
+        self._in_title = tag == "title"
+
+    def handle_data(self, data: str) -> None:
+        if self._in_title and data.strip() and self.untitled:
+            self.untitled -= 1
+            self._in_title = False
+
+
+# --- the table ---------------------------------------------------------------------------------------------------------
 
 
 def _table(outcomes: list[Outcome]) -> str:
@@ -228,11 +328,4 @@ def _table(outcomes: list[Outcome]) -> str:
         figures = f"{outcome.seconds:7.1f}  {outcome.peak_mb:7.0f}  {state}"
         lines.append(f"{outcome.lesson.number}  {outcome.lesson.title:{width}}  {figures}")
     total = sum(outcome.seconds for outcome in outcomes)
-    return "\n".join(
-        [
-            *lines,
-            f"    {'together':{width}}  {total:7.1f}",
-            "",
-            "Executed lessons: build/notebooks/   Numbers: results/RESULTS.md",
-        ]
-    )
+    return "\n".join([*lines, f"    {'together':{width}}  {total:7.1f}"])

@@ -3,6 +3,9 @@
 import contextlib
 import io
 import json
+import os
+import signal
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +16,8 @@ import papermill
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from fliot_lab.course import build, run
+from fliot_lab import profiles
+from fliot_lab.course import build, results, run
 from fliot_lab.data import iot23
 
 LESSON = """# %% [markdown]
@@ -31,14 +35,18 @@ print(json.dumps({{"profile": profile, "seed": seed, "dataset": dataset, "rows":
 """
 GOOD = 'answer = {"value": 0.98765, "low": 0.5, "high": 1.0}'
 PLANTED = "answer = 1 / 0  # planted"
+FACTS = "[glossary]\n" + "".join(
+    f'[lesson.{name}]\nobjectives = "run"\nbefore = "nothing"\nminutes = 1\nwords = []\n' for name in ("01_first", "02_second")
+)
+PROFILES = "".join(f"[{name}.{profile}]\n" for name in ("01_first", "02_second") for profile in ("fast", "full"))
 BANNER = "SIMULATED data, made for this test"
 
 
 @pytest.fixture
 def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A course of two good lessons in a folder of its own, on captures that nobody reads."""
-    executed, results = tmp_path / "build" / "notebooks", tmp_path / "results"
-    folders = SimpleNamespace(source=tmp_path / "source", executed=executed, results=results, asked=[])
+    executed, kept = tmp_path / "build" / "notebooks", tmp_path / "results"
+    folders = SimpleNamespace(source=tmp_path / "source", executed=executed, results=kept, asked=[])
 
     def locate(dataset: str, *, seed: int) -> iot23.Source:
         folders.asked.append((dataset, seed))
@@ -47,7 +55,10 @@ def course(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     folders.source.mkdir()
     monkeypatch.setattr(build, "SOURCE", folders.source)
     monkeypatch.setattr(run, "EXECUTED", folders.executed)
-    monkeypatch.setattr(run, "RESULTS", folders.results)
+    monkeypatch.setattr(results, "RESULTS", folders.results)
+    for owner, name, content in ((build, "FACTS", FACTS), (profiles, "FILE", PROFILES)):
+        (tmp_path / f"{name}.toml").write_text(content)
+        monkeypatch.setattr(owner, name, tmp_path / f"{name}.toml")
     monkeypatch.setattr(iot23, "locate", locate)
     folders.write = lambda name, code: (folders.source / f"{name}.py").write_text(LESSON.format(title=name.title(), code=code))
     folders.write("01_first", GOOD)
@@ -139,6 +150,8 @@ def test_a_good_run_keeps_notebooks_and_numbers(
     out, err = capsys.readouterr()
     assert err == ""
     assert "profile fast, seed 3" in out
+    assert all(len(line) <= 110 for line in out.splitlines() if "/" not in line)
+    assert "published claim" in out.partition("together")[2]
     table = out.partition("peak MB")[2].splitlines()[1:4]
     assert [line.split()[0] for line in table] == ["01", "02", "together"]
     assert [line.endswith("ok") for line in table] == [True, True, False]
@@ -155,27 +168,46 @@ def test_only_the_lessons_asked_for_are_run_and_the_others_results_stay(course: 
     page = (course.results / "RESULTS.md").read_text("utf-8")
     assert page.index("profile fast") < page.index("Seed 5") < page.index("profile full") < page.index("Seed 4")
     course.write("02_second", PLANTED)  # a failure takes away nothing that an earlier run measured
-    before = contents(course.results)
     assert run.run("fast", "sample", ["02"], 6) == 1
-    assert contents(course.results) == before
+    found = read(course.results / "sample-fast.json")
+    assert found["lessons"] == lessons
+    assert found["failed"] == {"02_second": "02_Second"}
+    assert "This lesson failed in the latest run; these" in (course.results / "RESULTS.md").read_text("utf-8")
     assert (course.executed / "02_second.failed.ipynb").exists()
     course.write("02_second", GOOD)
     assert run.run("fast", "sample", ["02"], 7) == 0
     assert sorted(contents(course.executed)) == ["01_first.ipynb", "02_second.ipynb"]  # the failed one is gone
+    assert read(course.results / "sample-fast.json")["failed"] == {}
+    assert "This lesson failed" not in (course.results / "RESULTS.md").read_text("utf-8")
 
 
-def test_the_reference_is_written_only_when_asked_for(course: SimpleNamespace, quick: None) -> None:
+def test_the_reference_is_written_only_when_asked_for(
+    course: SimpleNamespace, quick: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     course.results.mkdir()
-    (course.results / "reference.json").write_text('{"iot23-full": {"kept": true}}')
+    (course.results / "reference.json").write_text('{"iot23-full": {"lessons": {"kept": true}}}')
     run.run("fast", "sample", [], 3)
-    assert read(course.results / "reference.json") == {"iot23-full": {"kept": True}}
+    assert read(course.results / "reference.json") == {"iot23-full": {"lessons": {"kept": True}}}
+    assert "has none of these lessons for sample, profile fast" in capsys.readouterr().out
     run.run("fast", "sample", [], 3, keep_as_reference=True)
     found = read(course.results / "sample-fast.json")
-    assert read(course.results / "reference.json") == {"iot23-full": {"kept": True}, "sample-fast": found}
-    assert "reference" not in (course.results / "RESULTS.md").read_text("utf-8")
+    known = read(course.results / "reference.json")
+    assert known.keys() == {"iot23-full", "sample-fast"}
+    assert known["sample-fast"]["lessons"] == found["lessons"]
+    course.write("02_second", GOOD.replace("0.98765", "0.9"))
+    capsys.readouterr()
+    run.run("fast", "sample", ["02"], 3)
+    assert "Reference: 4 figures as in the reference, 1 differs. See results/RESULTS.md." in capsys.readouterr().out
+    assert "| AUC | 0.98765 [0.5, 1] | 0.9 [0.5, 1] | -0.088 |" in (course.results / "RESULTS.md").read_text("utf-8")
+    run.run("fast", "sample", ["02"], 3, keep_as_reference=True)  # what it replaces is shown first
+    assert "1 differs" in capsys.readouterr().out
+    assert "4 figures" not in (course.results / "RESULTS.md").read_text("utf-8")
+    renewed = read(course.results / "reference.json")["sample-fast"]["lessons"]
+    assert renewed["01_first"] == found["lessons"]["01_first"]  # it did not run
+    assert renewed["02_second"]["numbers"]["AUC"]["value"] == 0.9
     course.write("02_second", PLANTED)
     assert run.run("fast", "sample", [], 4, keep_as_reference=True) == 1  # half a run is no reference
-    assert read(course.results / "reference.json")["sample-fast"] == found
+    assert read(course.results / "reference.json")["sample-fast"]["lessons"] == renewed
 
 
 def test_a_summary_that_cannot_be_read_is_a_failure(
@@ -254,82 +286,174 @@ def test_what_is_unknown_is_refused_before_anything_runs(
     assert not course.executed.exists()
 
 
-# --- the summary cell --------------------------------------------------------------------------------------------------
+def test_a_drawn_order_is_printed_and_repeats_itself(
+    course: SimpleNamespace, quick: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    orders = {}
+    for shuffle in (*range(8), 0):
+        assert run.run("fast", "sample", [], 3, shuffle=shuffle) == 0
+        out = capsys.readouterr().out
+        printed = next(line for line in out.splitlines() if line.startswith(f"order drawn with SHUFFLE={shuffle}: "))
+        order = printed.partition(": ")[2].split()
+        assert [line[:2] for line in out.splitlines() if ": done in" in line] == order
+        assert orders.setdefault(shuffle, order) == order
+        assert list(read(course.results / "sample-fast.json")["lessons"]) == ["01_first", "02_second"]
+        table = out.partition("peak MB")[2].splitlines()
+        assert [line[:2] for line in table[1:3]] == ["01", "02"]
+    assert {tuple(order) for order in orders.values()} == {("01", "02"), ("02", "01")}
 
 
-def executed(*texts: str, others: tuple[Any, ...] = ()) -> nbformat.NotebookNode:
-    """A notebook with one cell tagged `summary` for each text that it printed."""
-    cells = [new_markdown_cell("# Title"), new_code_cell("1")]
-    for text in texts:
-        outputs = [*others, new_output("stream", name="stdout", text=text)]
-        cells.append(new_code_cell("print(...)", outputs=outputs, metadata={"tags": ["summary"]}))
-    return new_notebook(cells=cells)
+def test_each_lesson_runs_in_an_empty_folder_that_is_gone_afterwards(
+    course: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = []
+
+    def execute(given: Path, executed: Path, parameters: dict[str, Any], **options: Any) -> None:
+        folders.append(options["cwd"])
+        assert list(options["cwd"].iterdir()) == []
+        (options["cwd"] / "left.txt").write_text("by a lesson")
+        stand_in(given, executed, parameters, **options)
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    assert run.run("fast", "sample", [], 3) == 0
+    assert len(set(folders)) == 2
+    assert not [folder for folder in folders if folder.exists()]
+    assert sorted(contents(course.executed.parent)) == ["notebooks/01_first.ipynb", "notebooks/02_second.ipynb"]
 
 
-def test_the_summary_is_what_its_cell_printed() -> None:
-    noise = (new_output("stream", name="stderr", text="a warning"), new_output("display_data", data={"text/plain": "a figure"}))
-    assert run.summary(executed('{"AUC": 0.5, "model": "forest"}\n')) == {"AUC": 0.5, "model": "forest"}
-    assert run.summary(executed("{}", others=noise)) == {}
-    in_two = executed('"rows": 3}\n', others=(new_output("stream", name="stdout", text="{"),))
-    assert run.summary(in_two) == {"rows": 3}
+def test_a_figure_outside_its_range_fails_its_lesson(
+    course: SimpleNamespace, quick: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with profiles.FILE.open("a") as file:
+        file.write('[02_second.full.ranges.sample]\nrows = [0, 10]\nAUC = [0.9, 1]\n"gone" = [0, 1]\n')
+    assert run.run("fast", "sample", [], 3) == 0  # ranges are the full profile's
+    capsys.readouterr()
+    assert run.run("full", "sample", [], 3) == 1
+    err = capsys.readouterr().err
+    assert "--- lesson 02 failed ---\n'rows' is 12345, outside [0, 10]\n'gone' must lie in [0, 1] and is missing\n" in err
+    assert "AUC" not in err
+    assert list(read(course.results / "sample-full.json")["lessons"]) == ["01_first"]
+    assert (course.executed / "02_second.failed.ipynb").exists()
+
+
+def test_a_lesson_without_a_profile_is_refused_before_anything_runs(course: SimpleNamespace, quick: None) -> None:
+    profiles.FILE.write_text("[01_first.fast]\n[02_second.full]\n")
+    with pytest.raises(ValueError, match=r"no table \[02_second\.fast\]"):
+        run.run("fast", "sample", [], 3)
+    assert not course.executed.exists()
+
+
+def test_sigterm_ends_a_run_as_ctrl_c_does_and_leaves_nothing(
+    course: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def execute(given: Path, executed: Path, parameters: dict[str, Any], **options: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
+        pytest.fail("the signal did not stop the lesson")
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    assert run.run("fast", "sample", [], 3) == 143
+    assert "Stopped." in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert list(course.executed.parent.rglob("*")) == [course.executed]
+    assert not course.results.exists()
+
+
+def test_a_dead_kernels_failure_names_the_cell_that_ran(
+    course: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def execute(given: Path, executed: Path, parameters: dict[str, Any], **options: Any) -> None:
+        made = nbformat.read(given, as_version=4)
+        for minute, cell in enumerate(made.cells[:3]):  # papermill notes when it starts a cell, of texts as well
+            cell.metadata["papermill"] = {"start_time": f"2026-01-01T00:0{minute}:00", "status": "completed"}
+        nbformat.write(made, executed)
+        raise nbclient.exceptions.DeadKernelError("Kernel died")
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    assert run.run("fast", "sample", ["01"], 3) == 1
+    err = capsys.readouterr().err
+    assert f"cell number 3 of the notebook:\n{GOOD}\n\nDeadKernelError: Kernel died" in err
+
+
+# --- alternative text --------------------------------------------------------------------------------------------------
+
+
+def shows(data: dict[str, Any], widgets: dict[str, Any] | None = None) -> list[str]:
+    """What is said of a notebook whose cell [7] has one output of these mime types."""
+    output = new_output("display_data", data=data)
+    made = new_notebook(cells=[new_markdown_cell("# Title"), new_code_cell("draw()", outputs=[output], execution_count=7)])
+    if widgets:
+        made.metadata["widgets"] = {run.WIDGETS: {"state": widgets}}
+    return run.figures_without_text(made)
+
+
+FOUND = ["cell [7] draws a figure without alternative text; use plots.show(fig, alt)"]
+BARE = {
+    "matplotlib's own display": {"image/png": "iVBORw0KGgo=", "text/plain": "<Figure size 640x480>"},
+    "no alt": {"text/html": '<p>a</p><img src="data:,">'},
+    "empty alt": {"text/html": '<img alt=" " src="data:,"/>'},
+    "second image": {"text/html": '<img alt="a line"><img>'},
+    "svg": {"text/html": "<svg><path/></svg>"},
+    "svg with an empty title": {"image/svg+xml": "<svg><title> </title></svg>"},
+    "second svg": {"text/html": "<svg><title>a line</title></svg><svg></svg>"},
+    "markdown": {"text/markdown": "![](data:,)"},
+}
+
+
+@pytest.mark.parametrize("data", BARE.values(), ids=BARE)
+def test_a_figure_without_alternative_text_is_named(data: dict[str, Any]) -> None:
+    assert shows(data) == FOUND
 
 
 @pytest.mark.parametrize(
-    ("made", "message"),
+    "data",
     [
-        (executed(), "one cell tagged summary, this one has 0"),
-        (executed("{}", "{}"), "one cell tagged summary, this one has 2"),
-        (executed("AUC: 0.5"), "must print one JSON object and printed 'AUC: 0.5'"),
-        (executed('{"AUC": 0.5}\n{"AUC": 0.6}'), "must print one JSON object"),
-        (executed("[0.5]"), "must print a JSON object and printed a list"),
-        (executed("0.5"), "must print a JSON object and printed a float"),
+        {"text/html": '<img src="data:," alt="a rising line">'},
+        {"text/html": "<svg aria-label='a rising line'></svg>"},
+        {"text/html": "<svg aria-hidden='true'></svg>"},
+        {"image/svg+xml": "<svg><title>a rising line</title><path/></svg>"},
+        {"text/html": "<table><tr><td>&lt;img&gt;</td></tr></table>"},
+        {"text/markdown": "![a rising line](data:,)"},
+        {"text/plain": "<img>"},
+        {"application/json": {"img": 1}},
     ],
 )
-def test_a_summary_of_another_kind_is_refused(made: nbformat.NotebookNode, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        run.summary(made)
+def test_a_figure_that_can_be_read_is_let_pass(data: dict[str, Any]) -> None:
+    assert shows(data) == []
 
 
-# --- the page of results -----------------------------------------------------------------------------------------------
+def test_widgets_are_looked_into() -> None:
+    def states(image: dict[str, Any]) -> dict[str, Any]:
+        box = {"_model_name": "VBoxModel", "children": ["IPY_MODEL_a1", "IPY_MODEL_b2"]}
+        slider = {"_model_name": "SelectionSliderModel", "value": 3}
+        return {name: {"state": state} for name, state in (("c3", box), ("a1", slider), ("b2", image))}
+
+    view = {run.WIDGET: {"model_id": "c3"}, "text/plain": "VBox(...)"}
+    assert shows(view, states({"_model_name": "HTMLModel", "value": "<img alt='a rising line'>"})) == []
+    assert shows(view, states({"_model_name": "HTMLModel", "value": "<img>"})) == FOUND
+    assert shows(view, states({"_model_name": "ImageModel"})) == FOUND
 
 
-def a_set(data: str, simulated: bool, **numbers: Any) -> dict[str, Any]:
-    lesson = {"title": "Autoencoder", "seed": 7, "seconds": 12.3, "peak_mb": 456, "numbers": numbers}
-    return {"data": data, "simulated": simulated, "profile": "fast", "lessons": {"03_autoencoder": lesson}}
+def test_pictures_of_texts_need_it_as_well_but_not_code_in_them() -> None:
+    code = "Write `<img>` so:\n```html\n<img>\n![](x)\n```\n"
+    assert run.figures_without_text(new_notebook(cells=[new_markdown_cell(code)])) == []
+    for bare in ("![](x.png)", "<img src='x.png'>"):
+        (found,) = run.figures_without_text(new_notebook(cells=[new_markdown_cell(code), new_markdown_cell(bare)]))
+        assert found.startswith("text cell number 2 draws")
 
 
-def test_the_page_shows_each_kind_of_figure() -> None:
-    numbers = {
-        "rows": 1234567,
-        "AUC": 0.987654,
-        "with interval": {"value": 0.51234, "low": 0.4, "high": 0.6},
-        "without": {"value": 3, "low": None, "high": None},
-        "best": "forest",
-        "counts": {"DDoS": 1, "scan": 2},
-        "found": True,
-        "undefined": None,
-    }
-    page = run.results_page([a_set("iot23", False, **numbers)])
-    assert page.startswith("# Results\n")
-    assert "### 03 Autoencoder\n\nSeed 7, 12.3 s, 456 MB.\n\n| figure | value |\n|---|---|\n" in page
-    assert page.splitlines()[-len(numbers) :] == [
-        "| rows | 1,234,567 |",
-        "| AUC | 0.9877 |",
-        "| with interval | 0.5123 [0.4, 0.6] |",
-        "| without | 3 |",
-        "| best | forest |",
-        "| counts | {'DDoS': 1, 'scan': 2} |",
-        "| found | True |",
-        "| undefined | None |",
-    ]
+def test_a_lesson_that_draws_without_it_fails(
+    course: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def execute(given: Path, executed: Path, parameters: dict[str, Any], **options: Any) -> None:
+        stand_in(given, executed, parameters, **options)
+        made = nbformat.read(executed, as_version=4)
+        made.cells[2].outputs, made.cells[2].execution_count = [new_output("display_data", data=BARE["no alt"])], 7
+        nbformat.write(made, executed)
 
-
-def test_the_page_says_of_simulated_captures_that_they_are() -> None:
-    page = run.results_page([a_set("iot23", False, AUC=0.9), a_set("sample", True, AUC=0.8)])
-    real, simulated = page.split("## sample")
-    assert "## iot23, profile fast (real IoT-23 captures)" in real
-    assert "SIMULATED" not in real
-    assert simulated.startswith(", profile fast (SIMULATED captures: values, and no verdict on real networks)")
-    assert "real IoT-23" not in simulated
-    assert "| AUC | 0.8 |" in simulated
-    assert run.results_page([]).startswith("# Results")
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    assert run.run("fast", "sample", ["02"], 3) == 1
+    assert f"--- lesson 02 failed ---\n{FOUND[0]}" in capsys.readouterr().err
+    assert (course.executed / "02_second.failed.ipynb").exists()
