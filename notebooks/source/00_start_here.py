@@ -8,13 +8,6 @@
 
 # %% [markdown]
 # # Start here
-#
-# Next: [01 From Zeek's log to features](01_iot23_preprocessing.ipynb)
-
-# %% [markdown]
-# | you will be able to | before | minutes | runs in |
-# |---|---|---|---|
-# | say what this course builds and how its lessons hang together; see that your machine is ready; look at a first capture and say what is in it | a little Python; five questions below tell | 20 | 5 s |
 
 # %% tags=["parameters"]
 profile = "fast"  # "full" takes longer and draws more seeds
@@ -22,11 +15,11 @@ seed = 7  # every random choice comes from it
 dataset = "auto"  # "iot23": real captures, "sample": simulated ones, "auto": real ones where they are present
 
 # %%
-import json
+import json, os, platform, sys
 import importlib.metadata as metadata
-import os, platform, sys
 import numpy as np, pandas as pd
 from fliot_lab import evaluation, plots
+from fliot_lab.course.checks import lesson_00 as check
 from fliot_lab.data import iot23
 
 # %%
@@ -57,8 +50,12 @@ print(source.banner)
 # | 04 | name the attack | 10 | flood a server, and keep it up |
 # | 05 | federate without a server | 11 | serve the detector |
 # | 06 | federate with Flower | 12 | put it all together |
-#
-# Lessons 00, 01 and 03 are here now; the others follow.
+
+# %% [markdown] tags=["instructor"]
+# **Teaching this lesson: 35 minutes.** The question and the map of the course 4, the machine 2, the five questions 5, the data and
+# the first look 7, the formula with its exercise 15, quiz 2. With a mixed group send the five questions out a week before: they
+# are the quickest way to learn who needs NumPy and who needs TCP. On the first day somebody's installation is broken;
+# `make lab` on the machine beside it is faster than a repair.
 
 # %% [markdown]
 # ## Is this machine ready?
@@ -181,10 +178,8 @@ plots.show(
 )
 
 # %% [markdown]
-# ## Predict before you run
-#
 # The next cell counts **events** beside flows: flows of one class that follow each other within a minute are one event. Look at
-# the figure and write down a guess for each class: how many events? The answer decides how much this capture can teach.
+# the figure and guess before you run it: how many events has each class? The answer decides how much this capture can teach.
 
 # %%
 counted = evaluation.events(capture["ts"], capture["label"].astype(str), gap_s=60)
@@ -193,6 +188,11 @@ counted
 # %% [markdown]
 # Some classes have thousands of rows in a handful of events. A model that is tested on rows of an event whose other rows it was
 # trained on has an easy life. Lesson 01 measures what such repetition does to a test.
+
+# %% [markdown] tags=["instructor"]
+# **The first look.** Ask for guesses aloud and write three on the board before anybody runs the cell; the count is remembered
+# because it is so far off. Common mistake: to take rows for examples ("we have thousands of attacks"). Ask back: if you watched
+# one flood for half an hour, how many floods have you seen?
 
 # %% [markdown]
 # ## The idea of the whole course, in one formula
@@ -206,25 +206,31 @@ counted
 # that $\sum_k p_k = 1$. An attack changes rows of $U$, privacy adds noise to them, secure aggregation hides them, a topology says
 # who sees which, and a robust rule replaces the sum. That is the course.
 
+# %% [markdown]
+# ## The naive version
+#
+# Written out for three clients and two parameters:
+
 # %%
 updates = np.array([[1.0, 0.0], [0.0, 1.0], [4.0, 4.0]])  # (K, P) = (3, 2)
 flows_of_client = np.array([100, 100, 200])  # (K,)
 
-step = np.zeros(2)  # (P,)
-for k in range(3):  # naive: one client after the other
-    step += flows_of_client[k] / flows_of_client.sum() * updates[k]
+first = (100 * 1.0 + 100 * 0.0 + 200 * 4.0) / 400  # the step's first parameter
+second = (100 * 0.0 + 100 * 1.0 + 200 * 4.0) / 400  # and its second
+print("step:", first, second)
 
-weights = flows_of_client / flows_of_client.sum()  # (K,)
-assert np.allclose(step, weights @ updates)  # (K,) @ (K, P) -> (P,): the same in one product
-print("step:", step)
+# %% [markdown]
+# What each client adds to the first parameter, and the step, their sum. Beside it the median of the three clients' numbers, which
+# is another answer to "what do the clients say?":
 
 
 # %%
 def draw_step(factor):
     """The step's first parameter when client 3 multiplies its update."""
     changed = updates * np.array([[1], [1], [factor]])  # (K, P)
-    parts = {f"client {k + 1} adds": float(weights[k] * changed[k, 0]) for k in range(3)}
-    ends = {"step": float((weights @ changed)[0]), "median": float(np.median(changed[:, 0]))}
+    shares = {1: 0.25, 2: 0.25, 3: 0.5}
+    parts = {f"client {k} adds": p * float(changed[k - 1, 0]) for k, p in shares.items()}
+    ends = {"step": sum(parts.values()), "median": float(np.median(changed[:, 0]))}
     fig = plots.bars(parts | ends, xlabel=f"first parameter; client 3's update times {factor}")
     words = ", ".join(f"{name} {value:.2f}" for name, value in (parts | ends).items())
     return fig, f"Bars at factor {factor}: {words}."
@@ -233,7 +239,63 @@ def draw_step(factor):
 plots.show(*draw_step(1))
 
 # %% [markdown]
-# Move the slider: client 3 is an attacker and multiplies its update. One row of three is enough to take the sum anywhere.
+# ## Predict before you run
+#
+# Client 3 is taken over and multiplies its update by -20. Write down two numbers: the step's first parameter then, and the median.
+# The slider below the exercise shows both.
+
+# %% [markdown]
+# ### How exercises work
+#
+# Write your code in place of the line `raise NotImplementedError`, run the cell, and run the check below it: it says what is wrong
+# until nothing is, as often as you like. The lesson goes on without your answer, so you may also leave one out and come back.
+
+# %% [markdown]
+# ### Exercise 0.1: the step of a federation
+#
+# Write `weighted_step(updates, flows)`: from the update matrix (K, P) and the clients' numbers of flows (K,) the sum
+# $\sum_k p_k u_k$, of shape (P,), for any K and any P. One line is enough, and it needs no loop.
+#
+# <details><summary>Hint</summary>
+#
+# First the weights, of shape (K,): they sum to 1. Then a product of a vector and a matrix, `(K,) @ (K, P)`, gives (P,): it
+# multiplies each row by its weight and adds the rows up.
+# </details>
+
+
+# %% tags=["exercise"]
+# Exercise 0.1: the step of a federation
+def weighted_step(updates, flows):  # (K, P), (K,) -> (P,)
+    # solution
+    return flows / flows.sum() @ updates  # (K,) @ (K, P)
+    # end solution
+
+
+# %% tags=["check"]
+check.weighted_step(weighted_step)
+
+# %% [markdown] tags=["instructor"]
+# **Exercise 0.1: 8 minutes.** It teaches three things at once: the formula, axes, and how checks talk. Common mistakes, each named by
+# the check: the plain mean of the rows; weights that are not divided; `mean` where `sum` is meant, which divides twice; the mean
+# over the parameters. Ask back: what must the weights sum to? which axis disappears? A loop is right as well; ask those who wrote
+# one how long it takes with 10,000 clients. Let a group that is done early ask what a client gains by lying about its number of flows.
+
+# %% [markdown] tags=["solution"]
+# `flows / flows.sum()` are the weights $p_k$, and the product with the matrix is the sum over k.
+
+# %% [markdown]
+# NumPy has the same as a weighted average:
+
+# %%
+step = np.average(updates, axis=0, weights=flows_of_client)  # (P,)
+assert np.allclose(step, [first, second])
+step
+
+# %% tags=["check"]
+assert np.allclose(weighted_step(updates, flows_of_client), step)
+
+# %% [markdown]
+# Now move the slider: client 3 is an attacker and multiplies its update. One row of three is enough to take the sum anywhere.
 
 # %%
 plots.slider(draw_step, options=range(-20, 21), start=1, name="factor")
@@ -272,8 +334,6 @@ plots.slider(draw_step, options=range(-20, 21), start=1, name="factor")
 #
 # **References.** McMahan et al. 2017, *Communication-efficient learning of deep networks from decentralized data*, AISTATS,
 # arXiv 1602.05629. Garcia, Parmisano, Erquiaga 2020, *IoT-23*, doi 10.5281/zenodo.4743746.
-#
-# Next: [01 From Zeek's log to features](01_iot23_preprocessing.ipynb)
 
 # %% tags=["summary"]
 print(

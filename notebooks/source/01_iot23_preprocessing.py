@@ -8,13 +8,6 @@
 
 # %% [markdown]
 # # From Zeek's log to features
-#
-# Before: [00 Start here](00_start_here.ipynb) · Next: [03 Flag what was never seen](03_autoencoder.ipynb)
-
-# %% [markdown]
-# | you will be able to | before | minutes | runs in |
-# |---|---|---|---|
-# | read a conn log and name its traps; turn flows into 24 numbers; say how well any model can possibly do on them; tell an honest split from a flattering one | lesson 00; pandas | 60 | 15 s |
 
 # %% tags=["parameters"]
 profile = "fast"  # "full" takes longer and draws more seeds
@@ -22,16 +15,17 @@ seed = 7  # every random choice comes from it
 dataset = "auto"  # "iot23": real captures, "sample": simulated ones, "auto": real ones where they are present
 
 # %%
-import dataclasses, json
-import numpy as np, pandas as pd
+import dataclasses, json, numpy as np, pandas as pd
 from sklearn.ensemble import RandomForestClassifier
-from fliot_lab import evaluation, plots
+from fliot_lab import evaluation, plots, profiles
+from fliot_lab.course.checks import lesson_01 as check
 from fliot_lab.data import iot23, layout, splits, zeek
 from fliot_lab.features.flows import FLOW_FEATURES, FLOW_FEATURES_EXTENDED, flow_features
 
 # %%
 source = iot23.locate(dataset, seed=seed)
 print(source.banner)
+settings = profiles.settings("01_iot23_preprocessing", profile)
 logs = iot23.captures(source.root)
 
 # %% [markdown]
@@ -76,6 +70,15 @@ plots.show(
 #
 # $n$: number of flows; $V$: the distinct vectors among them; $c$: a class; $n_{v,c}$: how many flows have vector $v$ and class $c$. In
 # words: for each vector, answer with its commonest class. Nothing that sees only $x$ can do better on these flows.
+
+# %% [markdown] tags=["instructor"]
+# **Teaching this lesson: 95 minutes, in two sittings.** First the file, the traps and the ceiling: question and idea 10, reader and
+# traps 15, features 5, exercise 1.1 15. Then events and splits: exercise 1.2 10, events 5, exercise 1.3 10, the four splits 15, doubt and
+# quiz 10. The extra exercise 1.4 takes another 20 and makes good homework.
+#
+# Let somebody compute the ceiling of six flows on the board before the formula is read out: the sum over vectors is clear at once
+# then. Common mistake: to call the ceiling what a good model reaches. Ask back: which model could reach it, and what would it have to
+# know?
 
 # %% [markdown]
 # ## The naive version
@@ -171,15 +174,57 @@ pd.DataFrame(
     [[f.name, f.unit, f.meaning] for f in FLOW_FEATURES], columns=["feature", "unit", "meaning"]
 ).head(12)
 
+# %% [markdown] tags=["instructor"]
+# **Traps and features: 20 minutes.** Let pairs find one trap each in the table and say what a program that does not know it would get
+# wrong. Common mistakes: to drop flows without a duration, which drops whole floods; to keep the addresses "because
+# accuracy is better". Ask back: what would the model say if the bot moved to another address?
+
 # %% [markdown]
 # ## Predict before you run
 #
-# How many of the flows share their vector with another flow? How many share it with a flow of **another class**? Write down two
-# percentages.
+# How many of the flows share their vector with another flow? How many share it with a flow of **another class**? And how high is
+# the ceiling $A^{*}$ then? Write down three numbers.
 
 # %%
-y = flows["label"].astype(str).to_numpy()
-captures = flows["capture"].astype(str).to_numpy()
+y = flows["label"].astype(str).to_numpy()  # (n,)
+captures = flows["capture"].astype(str).to_numpy()  # (n,)
+seconds = (flows["ts"] - flows["ts"].min()).dt.total_seconds().to_numpy()  # (n,)
+
+# %% [markdown]
+# ### Exercise 1.1: the ceiling
+#
+# Write `ceiling(X, y)`: from vectors (n, d) and their classes (n,) the best possible accuracy $A^{*}$ of the formula, one number.
+#
+# <details><summary>Hint</summary>
+#
+# You need the counts $n_{v,c}$. A row of an array cannot be a dictionary's key, but `tuple(row)` can: a dictionary of
+# `collections.Counter`s does it. With NumPy: `np.unique(X, axis=0, return_inverse=True)` numbers the vectors, and the same on `y`
+# numbers the classes.
+# </details>
+
+
+# %% tags=["exercise"]
+# Exercise 1.1: the ceiling
+def ceiling(X, y):  # (n, d), (n,) -> float
+    # solution
+    vectors, v = np.unique(X, axis=0, return_inverse=True)
+    classes, c = np.unique(y, return_inverse=True)
+    counts = np.zeros((len(vectors), len(classes)))  # n_{v,c}
+    np.add.at(counts, (v.ravel(), c), 1)
+    return counts.max(axis=1).sum() / len(y)
+    # end solution
+
+
+# %% tags=["check"]
+check.ceiling(ceiling)
+
+# %% [markdown] tags=["solution"]
+# `np.add.at` adds once for each flow; `counts[v, c] += 1` would add once for each pair that occurs.
+
+# %% [markdown]
+# The package counts the conflicts as well:
+
+# %%
 found = evaluation.conflicts(X, y)
 vectors, size = np.unique(X, axis=0, return_counts=True)
 print(f"{found.rows:,} flows, {found.vectors:,} distinct vectors")
@@ -188,6 +233,11 @@ print(
 )
 print(f"{100 * found.conflicted:.1f} % share it with a flow of another class")
 print(f"best possible accuracy: {found.best_possible_accuracy:.3f}")
+
+# %% tags=["check"]
+part = slice(None, None, 20)  # a part, so that a slow answer is no long wait
+known = evaluation.best_possible_accuracy(X[part], y[part])
+assert np.isclose(ceiling(X[part], y[part]), known)
 
 # %% [markdown]
 # The ceiling is a fact about features, not about models: with more features it never falls. Whether a model in a new network could use
@@ -208,6 +258,40 @@ pd.DataFrame({name: dataclasses.asdict(value) for name, value in ceilings.items(
 #
 # Flows of one class in one capture that follow each other within a minute are one event: one scan, one flood.
 
+# %% [markdown]
+# ### Exercise 1.2: count events
+#
+# Write `count_events(ts, gap_s)`: the number of events among flows of one class in one capture. `ts` (n,) holds their times in
+# seconds, in any order, at least one. A flow belongs to the event of the flow before it, in time, when it follows within **less
+# than** `gap_s` seconds; otherwise it begins the next event.
+#
+# <details><summary>Hint</summary>
+#
+# Sort first. `np.diff` gives the time from each flow to the next. How many of these part two events, and how many events are
+# there when none does?
+# </details>
+
+
+# %% tags=["exercise"]
+# Exercise 1.2: count events
+def count_events(ts, gap_s):  # (n,), seconds -> int
+    # solution
+    pauses = np.diff(np.sort(ts))  # (n - 1,)
+    return 1 + int((pauses >= gap_s).sum())
+    # end solution
+
+
+# %% tags=["check"]
+check.count_events(count_events)
+
+# %% [markdown] tags=["instructor"]
+# **Exercise 1.2: 10 minutes.** Common mistakes: no sorting; gaps counted instead of events; each flow compared with the first of its
+# event, so that a long flood falls apart. A failed check draws the last one: put that drawing on the screen. Ask back: is a flood
+# that pauses for 61 seconds one event or two, and who decides that?
+
+# %% [markdown]
+# The package counts for all classes and captures at once, and says which class has how many:
+
 
 # %%
 def draw_events(gap):
@@ -219,6 +303,12 @@ def draw_events(gap):
 
 plots.show(*draw_events(60))
 evaluation.events(flows["ts"], y, captures, gap_s=60)
+
+# %% tags=["check"]
+for name in np.unique(y[captures == largest]):
+    ts = seconds[(captures == largest) & (y == name)]
+    counted = evaluation.events(ts, np.full(len(ts), name), gap_s=60)
+    assert count_events(ts, 60) == counted.loc[name, "events"]
 
 # %% [markdown]
 # What is "one event"? Move the slider. A class whose count hardly changes is either bursts (far fewer events than rows) or lone flows
@@ -238,8 +328,93 @@ plots.slider(draw_events, options=[1, 10, 60, 600, 3600], start=60, name="gap in
 # | random rows, twins removed | can it name a vector that it has not seen, from the same minutes? |
 # | by time | can it name what comes later in the networks that it knows? |
 # | by capture | can it name what happens in a network that it has never seen? |
+
+# %% [markdown]
+# ### Exercise 1.3: who has a twin?
 #
-# **Predict before you run:** order the four by accuracy, and guess the last one.
+# A **twin** of a test row is a training row with the same vector: the same value in every feature. Write `has_twin(X_train, X_test)`:
+# from (n, d) and (m, d) an array (m,) of True and False, True where the test row has a twin in training.
+#
+# <details><summary>Hint</summary>
+#
+# Compare whole rows, not columns. Comparing each row with each is right and slow: all of these flows would need hundreds of millions.
+# A `set` of `tuple`s answers "is it in there?" at once. `X.tolist()` makes rows that `tuple` takes quickly.
+# </details>
+
+
+# %% tags=["exercise"]
+# Exercise 1.3: who has a twin?
+def has_twin(X_train, X_test):  # (n, d), (m, d) -> (m,) bool
+    # solution
+    seen = set(map(tuple, X_train.tolist()))
+    return np.array([tuple(row) in seen for row in X_test.tolist()])
+    # end solution
+
+
+# %% tags=["check"]
+check.has_twin(has_twin)
+
+# %% [markdown]
+# The package drops the test rows that have a twin. On a random split:
+
+# %%
+train, test = splits.random_rows(len(y), 0.3, seed)
+_, unseen = splits.without_duplicates(X, train, test)
+print(
+    f"random rows: {len(test):,} test rows, {len(test) - len(unseen):,} with a twin in training"
+)
+
+# %% tags=["check"]
+a, b = train[::20], test[::20]  # a part, so that comparing each with each fits into memory
+assert np.array_equal(b[~has_twin(X[a], X[b])], splits.without_duplicates(X, a, b)[1])
+
+# %% [markdown] tags=["instructor"]
+# **Exercise 1.3: 10 minutes.** Common mistakes: columns compared one by one, so that a row counts whose values all occur but never
+# together; the complement. Comparing each row with each passes as well: ask how many comparisons the whole split would
+# take, a good moment to speak of hashing. Ask back: if 80 % of the test rows have a twin, what does an accuracy of 95 % say?
+
+# %% [markdown]
+# ### Exercise 1.4 (extra): a split by time
+#
+# Write `split_by_time(ts, captures, test_fraction)`: row numbers `(train, test)`. Of each capture, by itself, the last
+# `round(test_fraction * rows)` rows in time are the test, the rest is training. Every test row is strictly later than every training row of
+# its capture: rows that share the time of the last training row stay in training. `ts` (n,) is in any order, and the rows of the
+# captures may be mixed.
+#
+# <details><summary>Hint</summary>
+#
+# One capture at a time: sort its times, read off the time of its last training row, and compare every row of the capture with it.
+# Collect the answers in one array of n booleans; `np.flatnonzero` makes row numbers of them.
+# </details>
+
+
+# %% tags=["exercise"]
+# Exercise 1.4 (extra): a split by time
+def split_by_time(ts, captures, test_fraction):  # (n,), (n,), share -> (train,), (test,)
+    # solution
+    is_test = np.zeros(len(ts), dtype=bool)
+    for name in np.unique(captures):
+        rows = np.flatnonzero(captures == name)
+        size = round(test_fraction * len(rows))
+        last = np.sort(ts[rows])[len(rows) - size - 1]  # time of the last training row
+        is_test[rows] = ts[rows] > last
+    return np.flatnonzero(~is_test), np.flatnonzero(is_test)
+    # end solution
+
+
+# %% tags=["check"]
+check.split_by_time(split_by_time)
+
+# %%
+earlier, later = splits.by_time(seconds, captures, 0.3)
+
+# %% tags=["check"]
+mine = split_by_time(seconds, captures, 0.3)
+assert np.array_equal(mine[0], earlier)
+assert np.array_equal(mine[1], later)
+
+# %% [markdown]
+# **Predict before you run:** order the four splits by accuracy, and guess the last one.
 
 
 # %%
@@ -263,9 +438,6 @@ def twins(train, test):
 
 
 # %%
-train, test = splits.random_rows(len(y), 0.3, seed)
-_, unseen = splits.without_duplicates(X, train, test)
-earlier, later = splits.by_time(flows["ts"], captures, 0.3)
 order, answers = leave_each_out(seed)
 rows = {
     "random rows": (y[test], forest(train, test, seed)),
@@ -326,7 +498,7 @@ pd.DataFrame({name: recall(pair) for name, pair in rows.items()}).fillna("")
 # tested captures and does not train again.)
 
 # %%
-more = range(seed + 1, seed + (5 if profile == "full" else 3))
+more = range(seed + 1, seed + settings.seeds)
 right = [
     (y[order] == answers).mean(),
     *[(y[o] == a).mean() for o, a in map(leave_each_out, more)],
@@ -381,8 +553,6 @@ print(f"accuracy by capture, 95 % interval over captures: {over_captures}")
 # **References.** Garcia, Parmisano, Erquiaga 2020, *IoT-23*, doi 10.5281/zenodo.4743746. Paxson 1999, *Bro: a system for detecting
 # network intruders in real-time*, Computer Networks 31. Arp et al. 2022, *Dos and don'ts of machine learning in computer security*,
 # USENIX Security, arXiv 2010.09470. Zeek's manual, *conn.log*.
-#
-# Next: [03 Flag what was never seen](03_autoencoder.ipynb)
 
 # %% tags=["summary"]
 numbers = {
