@@ -32,18 +32,21 @@ TARGETS = {
     "clean": "remove what was built and measured; keeps work/, data/raw and .venv",
 }
 CHOICES = {"PROFILE": ("fast", "full"), "DATA": ("auto", "sample", "iot23")}
-COURSE = ("PROFILE", "DATA", "LESSONS", "SEED")
+COURSE = ("PROFILE", "DATA", "LESSONS", "SEED", "SHUFFLE")
+NEEDS_SOURCES = ("all", "test", "test-slow", "lint", "notebooks", "bench", "reference")
 VARIABLES = {
     "PROFILE": "fast (default) or full",
     "DATA": "auto (default: real captures where they are present), sample or iot23",
     "LESSONS": 'numbers, as "01 03" (default: all)',
     "SEED": "a whole number (default 7)",
+    "SHUFFLE": "a whole number: run the lessons in an order drawn with it",
     "PYTHON": "the interpreter to make .venv with, 3.11 to 3.13",
     "TORCH_INDEX": "address of a package index to take torch from, such as that of its CPU builds",
 }
 
 # JupyterLab asks its makers for news and updates unless it is told not to.
 OFFLINE = ("--LabApp.news_url=None", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")
+LAB = ("--LabApp.default_url=/lab/tree/index.ipynb", *OFFLINE)
 STOPPED = (
     "the installation stopped (the reason stands above). It needs the package registry once; "
     "after that everything runs offline. Run the same command to try again."
@@ -77,8 +80,11 @@ def parse(arguments: list) -> tuple:
             raise UsageError(f"{name} is not a variable of this course; there are {', '.join(VARIABLES)}")
         if name in CHOICES and value not in CHOICES[name]:
             raise UsageError(f"{name}={value} is unknown; choose one of {', '.join(CHOICES[name])}")
-    if not re.fullmatch(r"\d{1,9}", settings.get("SEED", "0")):
-        raise UsageError(f"SEED={settings['SEED']} is not a whole number from 0 to 999999999")
+    for name in ("SEED", "SHUFFLE"):
+        if not re.fullmatch(r"\d{1,9}", settings.get(name, "0")):
+            raise UsageError(f"{name}={settings[name]} is not a whole number from 0 to 999999999")
+    if targets[0] in NEEDS_SOURCES and not (ROOT / "notebooks" / "source").is_dir():
+        raise UsageError(f"this is a student's copy, without solutions: {targets[0]} is not in it. Use lab, data or clean")
     known = lesson_numbers()
     unknown = [number for number in re.split(r"[\s,]+", settings.get("LESSONS", "").strip()) if number and number not in known]
     if unknown:
@@ -195,7 +201,7 @@ def lab(python: Path) -> int:
         if not (work / lesson.name).exists():
             shutil.copyfile(lesson, work / lesson.name)
             print(f"copied {lesson.name} to work/")
-    return run([str(python), "-m", "jupyter", "lab", "--notebook-dir", str(work), *OFFLINE])
+    return run([str(python), "-m", "jupyter", "lab", "--notebook-dir", str(work), *LAB])
 
 
 def clean() -> int:

@@ -7,7 +7,7 @@ import typer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="FLIoT Lab: federated learning for IoT security.")
 data = typer.Typer(no_args_is_help=True, help="Captures: fetch real ones, simulate, convert.")
-course = typer.Typer(no_args_is_help=True, help="Lessons: build and run them.")
+course = typer.Typer(no_args_is_help=True, help="Lessons: build, run, check, hand out, grade.")
 app.add_typer(data, name="data")
 app.add_typer(course, name="course")
 
@@ -71,11 +71,17 @@ def data_parquet(log: Annotated[Path, typer.Argument(help="A conn log, however l
 
 @course.command("build")
 def course_build() -> None:
-    """Make notebooks/*.ipynb from notebooks/source/*.py."""
-    from fliot_lab.course import build
+    """Make notebooks/*.ipynb from notebooks/source/*.py, and the versions with solutions in build/."""
+    from fliot_lab.course import build, template
 
-    for path in build.build():
-        typer.echo(path)
+    try:
+        for path in build.build():
+            typer.echo(path)
+        for lesson in build.lessons():
+            for gap in template.missing(lesson.source):
+                typer.echo(f"{lesson.source.name} lacks {gap}", err=True)
+    except (ValueError, OSError) as error:
+        raise _fail(error) from error
 
 
 @course.command("run")
@@ -85,14 +91,61 @@ def course_run(
     lessons: Annotated[str, typer.Option(help='Numbers, as "01 03". Default: all.')] = "",
     seed: Annotated[int, typer.Option(help="Every random choice of a lesson comes from it.")] = 7,
     reference: Annotated[bool, typer.Option("--reference", help="Keep the numbers as results/reference.json.")] = False,
+    shuffle: Annotated[int | None, typer.Option(help="Run in an order drawn with this number.")] = None,
 ) -> None:
     """Execute the lessons with papermill and write results/RESULTS.md."""
     from fliot_lab.course import run
     from fliot_lab.data import iot23
 
+    numbers = lessons.replace(",", " ").split()
     try:
-        raise typer.Exit(run.run(profile, data, lessons.replace(",", " ").split(), seed, keep_as_reference=reference))
+        raise typer.Exit(run.run(profile, data, numbers, seed, keep_as_reference=reference, shuffle=shuffle))
     except (iot23.DataMissing, ValueError) as error:
+        raise _fail(error) from error
+
+
+@course.command("check")
+def course_check(
+    number: Annotated[str, typer.Argument(help="The lesson's number, as 03.")],
+    work: Annotated[Path, typer.Option(help="Folder with your notebooks.")] = Path("work"),
+) -> None:
+    """Check the exercises that you solved in a lesson."""
+    from fliot_lab.course import grading
+
+    try:
+        raise typer.Exit(grading.check_lesson(number.zfill(2), work))
+    except (ValueError, OSError) as error:
+        raise _fail(error) from error
+
+
+@course.command("grade")
+def course_grade(
+    submissions: Annotated[Path, typer.Argument(help="Folder with one folder or zip per student.")],
+    out: Annotated[Path, typer.Option(help="Folder for grades.csv and a page per student.")] = Path("grades"),
+    lessons: Annotated[str, typer.Option(help='Numbers, as "01 03". Default: all.')] = "",
+    limit_s: Annotated[float, typer.Option(help="Seconds that one exercise may take.")] = 10,
+    memory_mb: Annotated[int, typer.Option(help="Memory that one submission may take.")] = 2048,
+    jobs: Annotated[int, typer.Option(help="Students graded at a time.")] = 2,
+) -> None:
+    """Grade a folder of submissions. Runs students' code in limited processes; this is not a sandbox."""
+    from fliot_lab.course import grading
+
+    numbers = lessons.replace(",", " ").split()
+    try:
+        path = grading.grade(submissions, out, numbers=numbers, limit_s=limit_s, memory_mb=memory_mb, jobs=jobs)
+    except (ValueError, OSError) as error:
+        raise _fail(error) from error
+    typer.echo(path)
+
+
+@course.command("release")
+def course_release(out: Annotated[Path, typer.Argument(help="Folder for the zip.")]) -> None:
+    """Pack what students get: lessons without solutions, the package, how to get data."""
+    from fliot_lab.course import release
+
+    try:
+        typer.echo(release.release(out))
+    except (ValueError, OSError) as error:
         raise _fail(error) from error
 
 

@@ -13,7 +13,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from fliot_lab import ROOT, cli
-from fliot_lab.course import build, run
+from fliot_lab.course import build, grading, release, run
 from fliot_lab.data import download, iot23, sample, zeek
 
 HEAVY = {"numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn", "torch", "matplotlib", "papermill", "jupytext"}
@@ -44,7 +44,8 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_every_command_explains_itself() -> None:
-    for words in (["data", "fetch"], ["data", "sample"], ["data", "parquet"], ["course", "build"], ["course", "run"]):
+    commands = {"data": ["fetch", "sample", "parquet"], "course": ["build", "run", "check", "grade", "release"]}
+    for words in ([group, name] for group, names in commands.items() for name in names):
         answer = fliot(*words, "--help")
         assert answer.exit_code == 0
         assert f"{' '.join(words)} [OPTIONS]" in answer.stdout
@@ -187,11 +188,11 @@ def test_run_hands_over_what_was_asked_and_the_status_back(monkeypatch: pytest.M
 
     monkeypatch.setattr(run, "run", record)
     assert fliot("course", "run").exit_code == 130
-    words = ["--profile", "full", "--data", "iot23", "--lessons", "01, 03 05", "--seed", 3, "--reference"]
+    words = ["--profile", "full", "--data", "iot23", "--lessons", "01, 03 05", "--seed", 3, "--reference", "--shuffle", 5]
     assert fliot("course", "run", *words).exit_code == 130
     assert calls == [
-        (("fast", "auto", [], 7), {"keep_as_reference": False}),
-        (("full", "iot23", ["01", "03", "05"], 3), {"keep_as_reference": True}),
+        (("fast", "auto", [], 7), {"keep_as_reference": False, "shuffle": None}),
+        (("full", "iot23", ["01", "03", "05"], 3), {"keep_as_reference": True, "shuffle": 5}),
     ]
 
 
@@ -217,8 +218,59 @@ def test_run_says_where_data_is_missing(tmp_path: Path, monkeypatch: pytest.Monk
     assert answer.stderr.startswith(f"fliot: FLIOT_DATA={tmp_path}, but ")
 
 
-def test_build_names_what_it_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_build_names_what_it_wrote_and_what_a_lesson_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [tmp_path / "01_first.ipynb", tmp_path / "02_second.ipynb"]
     monkeypatch.setattr(build, "build", lambda: paths)
     answer = fliot("course", "build")
-    assert (answer.exit_code, answer.stdout.splitlines()) == (0, [str(path) for path in paths])
+    assert (answer.exit_code, answer.stdout.splitlines(), answer.stderr) == (0, [str(path) for path in paths], "")
+    (tmp_path / "03_bare.py").write_text("# %% [markdown]\n# # Bare\n")
+    monkeypatch.setattr(build, "SOURCE", tmp_path)
+    assert "03_bare.py lacks a formula set apart by $$" in fliot("course", "build").stderr
+
+
+def test_build_says_where_a_source_is_malformed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "03_bare.py").write_text('# %% tags=["chekc"]\n1\n')
+    entry = {"objectives": "", "before": "", "minutes": 1, "words": []}
+    monkeypatch.setattr(build, "SOURCE", tmp_path)
+    monkeypatch.setattr(build, "facts", lambda: {"lesson": {"03_bare": entry}, "glossary": {}})
+    answer = fliot("course", "build")
+    assert (answer.exit_code, len(answer.stderr.splitlines())) == (1, 1)
+    assert answer.stderr.startswith("fliot: 03_bare.py:1: unknown tag 'chekc'")
+
+
+def test_check_hands_over_the_lesson_and_the_status_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr(grading, "check_lesson", lambda *arguments: calls.append(arguments) or 1)
+    assert fliot("course", "check", "3").exit_code == 1
+    assert fliot("course", "check", "03", "--work", tmp_path).exit_code == 1
+    assert calls == [("03", Path("work")), ("03", tmp_path)]
+
+
+def test_grade_hands_over_what_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+
+    def record(*arguments: Any, **options: Any) -> Path:
+        calls.append((arguments, options))
+        return tmp_path / "grades.csv"
+
+    monkeypatch.setattr(grading, "grade", record)
+    answer = fliot("course", "grade", tmp_path)
+    assert (answer.exit_code, answer.stdout.splitlines()) == (0, [str(tmp_path / "grades.csv")])
+    words = ["--out", tmp_path / "out", "--lessons", "01, 03", "--limit-s", 2.5, "--memory-mb", 512, "--jobs", 1]
+    assert fliot("course", "grade", tmp_path, *words).exit_code == 0
+    assert calls == [
+        ((tmp_path, Path("grades")), {"numbers": [], "limit_s": 10, "memory_mb": 2048, "jobs": 2}),
+        ((tmp_path, tmp_path / "out"), {"numbers": ["01", "03"], "limit_s": 2.5, "memory_mb": 512, "jobs": 1}),
+    ]
+
+
+def test_release_names_the_zip_or_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(release, "release", lambda out: out / "course.zip")
+    assert fliot("course", "release", tmp_path).stdout.splitlines() == [str(tmp_path / "course.zip")]
+
+    def refuse(out: Path) -> Path:
+        raise ValueError("this is a student's copy")
+
+    monkeypatch.setattr(release, "release", refuse)
+    answer = fliot("course", "release", tmp_path)
+    assert (answer.exit_code, answer.stderr) == (1, "fliot: this is a student's copy\n")

@@ -104,7 +104,7 @@ def test_good_words_are_understood(course: Course, words: list[str], expected: t
         (["al"], "one target is needed, got al\n\nFLIoT Lab: make TARGET"),
         (["all", "test"], "one target is needed, got all test"),
         (["SEED=7"], "one target is needed, got none"),
-        (["all", "PROFIL=fast"], "PROFIL is not a variable of this course; there are PROFILE, DATA, LESSONS, SEED, PYTHON"),
+        (["all", "PROFIL=fast"], "PROFIL is not a variable of this course; there are PROFILE, DATA"),
         (["all", "profile=fast"], "profile is not a variable"),
         (["all", "PROFILE=slow"], "PROFILE=slow is unknown; choose one of fast, full"),
         (["all", "PROFILE="], "PROFILE= is unknown"),
@@ -115,6 +115,7 @@ def test_good_words_are_understood(course: Course, words: list[str], expected: t
         (["all", "SEED=-1"], "SEED=-1 is not a whole number"),
         (["all", "SEED="], "SEED= is not a whole number"),
         (["all", "SEED=1234567890"], "SEED=1234567890 is not a whole number"),
+        (["all", "SHUFFLE=yes"], "SHUFFLE=yes is not a whole number"),
     ],
 )
 def test_bad_words_are_refused_before_anything_is_run(
@@ -124,6 +125,17 @@ def test_bad_words_are_refused_before_anything_is_run(
         main.parse(words)
     assert main.main(words) == 2
     assert capsys.readouterr().err.startswith(f"fliot_lab: {message.partition(chr(10))[0]}")
+    assert (course.commands, course.made) == ([], 0)
+
+
+def test_a_students_copy_says_what_is_not_in_it(course: Course, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree(course.root / "notebooks" / "source")
+    for target in main.TARGETS:
+        if target in ("lab", "data", "clean"):
+            assert main.parse([target]) == (target, {})
+        else:
+            assert main.main([target]) == 2
+            assert f"a student's copy, without solutions: {target} is not in it" in capsys.readouterr().err
     assert (course.commands, course.made) == ([], 0)
 
 
@@ -153,7 +165,7 @@ def test_each_target_runs_its_commands_in_the_environment(course: Course, monkey
         "notebooks": ["-m fliot_lab.cli course build"],
         "data": ["-m fliot_lab.cli data fetch"],
         "bench": ["-m benchmarks"],
-        "lab": [f"-m jupyter lab --notebook-dir {course.root / 'work'} {' '.join(main.OFFLINE)}"],
+        "lab": [f"-m jupyter lab --notebook-dir {course.root / 'work'} {' '.join(main.LAB)}"],
         "lint": lint,
         "test": [*lint, "-m pytest --ignore=tests/slow"],
         "test-slow": ["-m pytest tests/slow"],
@@ -168,8 +180,8 @@ def test_each_target_runs_its_commands_in_the_environment(course: Course, monkey
 def test_a_course_run_is_told_what_was_asked_and_its_status_comes_back(course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(main, "set_up", lambda settings: main.venv_python())
     course.status = lambda command: 130
-    assert main.main(["all", "SEED=3", "LESSONS=01 03", "DATA=sample", "PROFILE=full", "PYTHON=python3.12"]) == 130
-    asked = ["--profile", "full", "--data", "sample", "--lessons", "01 03", "--seed", "3"]
+    assert main.main(["all", "SEED=3", "LESSONS=01 03", "DATA=sample", "PROFILE=full", "SHUFFLE=5", "PYTHON=python3.12"]) == 130
+    asked = ["--profile", "full", "--data", "sample", "--lessons", "01 03", "--seed", "3", "--shuffle", "5"]
     assert course.commands == [[str(main.venv_python()), "-m", "fliot_lab.cli", "course", "run", *asked]]
 
 
@@ -395,7 +407,7 @@ def test_lab_copies_what_is_missing_and_never_overwrites(course: Course, capsys:
         "01_first.ipynb": "solved by a student", "03_third.ipynb": "03_third as given out", "own.ipynb": "her own",
     }  # fmt: skip
     assert capsys.readouterr().out == "copied 03_third.ipynb to work/\n"
-    assert course.commands[-1][1:] == ["-m", "jupyter", "lab", "--notebook-dir", str(work), *main.OFFLINE]
+    assert course.commands[-1][1:] == ["-m", "jupyter", "lab", "--notebook-dir", str(work), *main.LAB]
 
 
 GENERATED = (
