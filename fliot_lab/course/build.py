@@ -5,7 +5,6 @@ committed; the others lie in build/.
 """
 
 import json
-import os
 import re
 import tomllib
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 import jupytext
 import nbformat
 
-from fliot_lab import ROOT
+from fliot_lab import ROOT, atomic
 from fliot_lab.course import source
 
 SOURCE = ROOT / "notebooks" / "source"
@@ -192,11 +191,8 @@ def build(root: Path = ROOT) -> list[Path]:
     made = {version: notebooks(version) for version in FOLDERS}
     for version, contents in made.items():
         folder = root / FOLDERS[version]
-        folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
-            partial = folder / f".{name}.{os.getpid()}.part"
-            partial.write_text(nbformat.writes(content) + "\n", "utf-8")
-            partial.replace(folder / f"{name}.ipynb")
+            atomic.write(folder / f"{name}.ipynb", nbformat.writes(content) + "\n")
         for path in folder.glob("[0-9][0-9]_*.ipynb"):
             if path.stem not in contents:
                 path.unlink()

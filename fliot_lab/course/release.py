@@ -1,13 +1,12 @@
 """The students' copy of the course: lessons without solutions, the package, and how to get data, as one zip."""
 
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 
-from fliot_lab import ROOT, __version__
+from fliot_lab import ROOT, __version__, atomic
 from fliot_lab.course import build
 
 FOLDER = "fliot-lab"
@@ -33,18 +32,12 @@ def release(out: Path) -> Path:
     if not build.SOURCE.is_dir():
         raise ValueError(f"{build.SOURCE} is missing: this is a student's copy, and a release is made from the sources")
     contents = dict(sorted(_contents()))
-    out.mkdir(parents=True, exist_ok=True)
     path = out / f"{FOLDER}-{__version__}.zip"
-    partial = out / f".{path.name}.{os.getpid()}.part"
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as packed:
-            for name, content in contents.items():
-                entry = zipfile.ZipInfo(f"{FOLDER}/{name}", _WRITTEN)
-                entry.external_attr = 0o644 << 16
-                packed.writestr(entry, content, zipfile.ZIP_DEFLATED)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic.replacing(path) as partial, zipfile.ZipFile(partial, "w") as packed:
+        for name, content in contents.items():
+            entry = zipfile.ZipInfo(f"{FOLDER}/{name}", _WRITTEN)
+            entry.external_attr = 0o644 << 16
+            packed.writestr(entry, content, zipfile.ZIP_DEFLATED)
     return path
 
 

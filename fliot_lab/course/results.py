@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import nbformat
 
-from fliot_lab import ROOT
+from fliot_lab import ROOT, atomic
 from fliot_lab.course import build, claims
 from fliot_lab.data import iot23
 from fliot_lab.profiles import PROFILES
@@ -84,7 +83,7 @@ def keep(outcomes: Iterable[Outcome], source: iot23.Source, profile: str, seed: 
         "lessons": {name: lesson for name, lesson in sorted(lessons.items()) if name in here},
         "failed": {name: title for name, title in sorted(failed.items()) if name in here},
     }
-    _write(path, json.dumps(found, indent=1) + "\n")
+    atomic.write(path, json.dumps(found, indent=1) + "\n")
     return found
 
 
@@ -96,7 +95,7 @@ def sets() -> list[dict[str, Any]]:
 
 def write_page() -> None:
     """Writes RESULTS.md anew from everything that is kept."""
-    _write(RESULTS / "RESULTS.md", page(sets(), reference()))
+    atomic.write(RESULTS / "RESULTS.md", page(sets(), reference()))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -106,13 +105,6 @@ def _read(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); delete it, the next run writes it anew") from error
     return found
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    partial.write_text(text, "utf-8")
-    partial.replace(path)
 
 
 # --- the reference -----------------------------------------------------------------------------------------------------
@@ -144,7 +136,7 @@ def keep_reference(found: Mapping[str, Any], names: Iterable[str]) -> None:
     here = {lesson.name for lesson in build.lessons()}
     lessons = {name: lesson for name, lesson in (_lessons(known, found) | now).items() if name in here}
     known[_key(found)] = {key: found[key] for key in ("data", "simulated", "profile")} | {"lessons": lessons}
-    _write(RESULTS / "reference.json", json.dumps(known, indent=1, sort_keys=True) + "\n")
+    atomic.write(RESULTS / "reference.json", json.dumps(known, indent=1, sort_keys=True) + "\n")
 
 
 def drift(lesson: Mapping[str, Any], known: Mapping[str, Any]) -> Drift:

@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 from tqdm import tqdm
 
+from fliot_lab import atomic
 from fliot_lab.data.layout import (
     BENIGN,
     CONN_FIELDS,
@@ -69,7 +70,7 @@ def to_parquet(
         raise ValueError(f"{out} is the log itself; name another file for the Parquet copy")
     total = _estimated_rows(layout.path)
     with (
-        _replacing(Path(out)) as partial,
+        atomic.replacing(Path(out)) as partial,
         tqdm(total=total, unit=" flows", unit_scale=True, desc=layout.path.name, disable=not progress) as bar,
     ):
         scan(layout, on_error, on_rows=bar.update).sink_parquet(partial)
@@ -112,7 +113,7 @@ def write_conn_log(flows: pd.DataFrame | pl.DataFrame, path: str | os.PathLike[s
         "#fields\t" + "\t".join(names),
         "#types\t" + "\t".join(types),
     ]
-    with _replacing(Path(path)) as partial, _opened(partial, compressed=Path(path).suffix == ".gz") as file:
+    with atomic.replacing(Path(path)) as partial, _opened(partial, compressed=Path(path).suffix == ".gz") as file:
         file.write("\n".join(header).encode() + b"\n")
         text.write_csv(file, separator="\t", include_header=False, null_value=UNSET, quote_style="never", float_precision=6)
         file.write(f"#close\t{stamp}\n".encode())
@@ -174,18 +175,6 @@ def _label_text(frame: pl.DataFrame) -> pl.Expr:
     meanings = {text: normalise_label(*text.split(JOIN)) for text in texts if text.count(JOIN) == 1}
     meaning = original.replace_strict(meanings, default=None, return_dtype=pl.String)
     return pl.when(meaning.eq_missing(label) & original.is_in(list(meanings))).then(original).otherwise(made)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A neighbour of `path` to write to, which takes its place when the block ends well and is removed when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -3,13 +3,13 @@
 import csv
 import html
 import io
-import os
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fliot_lab import atomic
 from fliot_lab.course.grading.reference import Lesson
 from fliot_lab.course.grading.verdict import Graded, Verdict
 
@@ -72,13 +72,8 @@ def page_names(students: Iterable[str]) -> dict[str, str]:
 
 def write(path: Path, text: str) -> None:
     """Writes `text` so that `path` is always whole. What UTF-8 cannot hold is written as an escape."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            file.write(text)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with atomic.replacing(path) as partial:
+        partial.write_text(text, "utf-8", errors="backslashreplace", newline="")
 
 
 def write_notebooks(folder: Path, student: Student) -> None:
@@ -88,7 +83,6 @@ def write_notebooks(folder: Path, student: Student) -> None:
     for graded in student.graded:
         codes = [verdict.code for verdict in graded.verdicts if verdict.code]
         if codes:
-            folder.mkdir(parents=True, exist_ok=True)
             made = v4.new_notebook(cells=[v4.new_code_cell(code) for code in (graded.lesson.prelude, *codes)])
             write(folder / f"{graded.lesson.name}.ipynb", writes(made))
 
