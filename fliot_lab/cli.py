@@ -77,11 +77,13 @@ def course_build() -> None:
     try:
         for path in build.build():
             typer.echo(path)
-        for lesson in build.lessons():
-            for gap in template.missing(lesson.source):
-                typer.echo(f"{lesson.source.name} lacks {gap}", err=True)
+        gaps = [f"{lesson.source.name} lacks {gap}" for lesson in build.lessons() for gap in template.missing(lesson.source)]
     except (ValueError, OSError) as error:
         raise _fail(error) from error
+    for gap in gaps:
+        typer.echo(gap, err=True)
+    if gaps:
+        raise typer.Exit(1)
 
 
 @course.command("run")

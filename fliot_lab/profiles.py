@@ -25,7 +25,7 @@ def ranges(lesson: str, profile: str, dataset: str) -> dict[str, tuple[float, fl
     """
     given = _table(lesson, profile).get("ranges", {}).get(dataset, {})
     for figure, pair in given.items():
-        if not (isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) and pair[0] <= pair[1]):
+        if not (isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) and pair[0] <= pair[1]):
             raise ValueError(f"{FILE.name}, [{lesson}.{profile}.ranges.{dataset}]: {figure!r} must be [low, high], got {pair}")
     return {figure: (float(low), float(high)) for figure, (low, high) in given.items()}
 
@@ -39,7 +39,7 @@ def outside(numbers: Mapping[str, Any], allowed: Mapping[str, tuple[float, float
     for figure, (low, high) in allowed.items():
         value = numbers.get(figure)
         value = value.get("value") if isinstance(value, Mapping) else value
-        if not _is_number(value):
+        if not is_number(value):
             found.append(f"{figure!r} must lie in [{low:g}, {high:g}] and is {'missing' if value is None else repr(value)}")
         elif not low <= value <= high:
             found.append(f"{figure!r} is {value:.6g}, outside [{low:g}, {high:g}]")
@@ -59,5 +59,6 @@ def _table(lesson: str, profile: str) -> dict[str, Any]:
     return table
 
 
-def _is_number(value: Any) -> TypeGuard[float]:
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a figure is a number; True and False, which Python counts among them, are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -21,9 +21,14 @@ def test_what_was_written_takes_the_place_when_the_block_ends_well(tmp_path: Pat
 def test_an_error_leaves_the_old_file_and_no_other(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with pytest.raises(type(error)), atomic.replacing(path) as partial:
-        partial.write_text("half")
-        raise error
+
+    def fail() -> None:
+        with atomic.replacing(path) as partial:
+            partial.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -225,7 +225,9 @@ def test_build_names_what_it_wrote_and_what_a_lesson_lacks(tmp_path: Path, monke
     assert (answer.exit_code, answer.stdout.splitlines(), answer.stderr) == (0, [str(path) for path in paths], "")
     (tmp_path / "03_bare.py").write_text("# %% [markdown]\n# # Bare\n")
     monkeypatch.setattr(build, "SOURCE", tmp_path)
-    assert "03_bare.py lacks a formula set apart by $$" in fliot("course", "build").stderr
+    answer = fliot("course", "build")
+    assert answer.exit_code == 1
+    assert "03_bare.py lacks a formula set apart by $$" in answer.stderr
 
 
 def test_build_says_where_a_source_is_malformed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

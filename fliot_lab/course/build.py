@@ -67,7 +67,10 @@ def facts() -> dict[str, Any]:
     Raises ValueError, with the file's name, for a lesson without an entry, an entry without a lesson, a field that is missing
     or unknown, and a word that the glossary does not have.
     """
-    known: dict[str, Any] = tomllib.loads(FACTS.read_text("utf-8"))
+    try:
+        known: dict[str, Any] = {"lesson": {}, "glossary": {}} | tomllib.loads(FACTS.read_text("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{FACTS.name} is no TOML: {error}") from error
     names = {lesson.name for lesson in lessons()}
     if odd := sorted(names ^ known["lesson"].keys()):
         raise ValueError(f"{FACTS.name}: {odd[0]} {'has no entry' if odd[0] in names else 'has an entry and no source'}")
@@ -85,7 +88,10 @@ def notebook(lesson: Lesson, version: str = "student") -> nbformat.NotebookNode:
     Raises source.SourceError where the source is malformed, ValueError where lessons.toml is.
     """
     checked = source.check(lesson.source)
-    made = jupytext.read(lesson.source, fmt="py:percent")
+    try:
+        made = jupytext.read(lesson.source, fmt="py:percent")
+    except Exception as error:  # YAML's errors and others, none of which says which file it was
+        raise source.SourceError(lesson.source, 1, f"jupytext cannot read it ({type(error).__name__}): {error}") from error
     if len(made.cells) != len(checked):
         found = f"{len(checked)} lines begin a cell, and jupytext finds {len(made.cells)} cells"
         raise source.SourceError(lesson.source, 1, found)
@@ -97,6 +103,8 @@ def notebook(lesson: Lesson, version: str = "student") -> nbformat.NotebookNode:
         if origin.tags & _LEFT_OUT[version]:
             continue
         if "exercise" in origin.tags:
+            if cell.source != origin.text:
+                raise source.SourceError(lesson.source, origin.line, "jupytext changes this exercise: does it hold a %magic?")
             cell.source = _exercise(cell.source, version)
         if version == "student" and origin.tags & {"exercise", "check"}:
             cell.metadata["tags"] = [*cell.metadata["tags"], "raises-exception"]

@@ -7,10 +7,13 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from fliot_lab.profiles import is_number
+
 FILE = Path(__file__).with_name("claims.toml")
 VERDICTS = ("confirmed", "beaten", "not reproduced", "not comparable", "not measured")
 WIDTH = 110  # columns of a terminal
 MIN_SEEDS = 5  # fewer say too little about chance for a verdict
+ROUNDING = 1e-9  # 0.947 + 0.0005 is a little less than 0.9475 in binary, and ends are included
 _CHOICES = {
     "source": ("framework", "study"),
     "data": ("iot23", "iot23-study", "iot-sentinel", "any"),
@@ -120,8 +123,9 @@ def _problem(table: Mapping[str, Any]) -> str:
 def measured(claim: Claim, sets: Iterable[Mapping[str, Any]]) -> Measured | None:
     """The claim's figure from the best of the `sets` of results that hold it, or None.
 
-    Real data come before simulated ones, then the claim's own data, then the full profile. A figure {value, low, high,
-    groups} may name its own `data`, where the lesson has other data than its captures.
+    Real data come before simulated ones, then the claim's own data, then the full profile; where any data will do, the full
+    profile comes first. A figure {value, low, high, groups} may name its own `data`, where the lesson has other data than
+    its captures.
     """
     found = []
     for kept in sets:
@@ -133,15 +137,15 @@ def measured(claim: Claim, sets: Iterable[Mapping[str, Any]]) -> Measured | None
             low, high, groups = figure.get("low"), figure.get("high"), figure.get("groups") or 0
             stale = name in kept.get("failed", {})
             found.append(Measured(figure["value"], low, high, groups, data, kept["profile"], simulated, stale))
-    own = (claim.data, "any")
-    return min(found, key=lambda m: (m.simulated, m.data not in own, m.profile != "full"), default=None)
+    if claim.data == "any":  # then simulated data do as well
+        return min(found, key=lambda m: (m.profile != "full", m.simulated), default=None)
+    return min(found, key=lambda m: (m.simulated, m.data != claim.data, m.profile != "full"), default=None)
 
 
 def _figure(given: Any) -> Mapping[str, Any] | None:
     """A summary's figure as {value, ...}; None where it holds no number."""
     figure = given if isinstance(given, Mapping) else {"value": given}
-    value = figure.get("value")
-    return figure if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return figure if is_number(figure.get("value")) else None
 
 
 def verdict(claim: Claim, figure: Measured | None) -> Verdict:
@@ -182,10 +186,10 @@ def _against_level(claim: Claim, low: float, high: float) -> tuple[str, str]:
     Confirmed where the interval holds the level, or lies within the tolerance around it. Else all of it lies on one side:
     beaten where that is the claim's better one, not reproduced on the other and where no side is better.
     """
-    level = shown(claim.value, claim.unit)
+    level, tolerance = shown(claim.value, claim.unit), claim.tolerance + ROUNDING
     if low <= claim.value <= high:
         return "confirmed", f"the interval holds {level}"
-    if claim.value - claim.tolerance <= low and high <= claim.value + claim.tolerance:
+    if claim.value - tolerance <= low and high <= claim.value + tolerance:
         return "confirmed", f"within {shown(claim.tolerance, claim.unit)} of {level}"
     side = "above" if low > claim.value else "below"
     won = {"above": "higher", "below": "lower"}[side] == claim.better
@@ -198,13 +202,13 @@ def _against_bound(claim: Claim, low: float, high: float, bound: float) -> tuple
     Beaten where all of it passes the bound by the claim's margin, if it has one; confirmed where all of it keeps the bound,
     less the tolerance; else not reproduced, which includes an interval that reaches across.
     """
-    text = shown(claim.value, claim.unit)
-    if claim.margin is not None and low >= bound + claim.margin:
+    text, tolerance = shown(claim.value, claim.unit), claim.tolerance + ROUNDING
+    if claim.margin is not None and low >= bound + claim.margin - ROUNDING:
         return "beaten", f"the whole interval is better than {text} by {shown(claim.margin, claim.unit)} or more"
-    if low >= bound - claim.tolerance:
+    if low >= bound - tolerance:
         return "confirmed", f"the whole interval is {claim.kind} {text}"
     wrong = "below" if claim.kind == "at least" else "above"
-    if high >= bound - claim.tolerance:
+    if high >= bound - tolerance:
         return "not reproduced", f"undecided: the interval reaches {wrong} {text}"
     return "not reproduced", f"the whole interval lies {wrong} {text}"
 

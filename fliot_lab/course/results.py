@@ -12,7 +12,7 @@ import nbformat
 from fliot_lab import ROOT, atomic
 from fliot_lab.course import build, claims
 from fliot_lab.data import iot23
-from fliot_lab.profiles import PROFILES
+from fliot_lab.profiles import PROFILES, is_number
 
 RESULTS = ROOT / "results"
 ROUNDING = 1e-6  # relative: what the order of additions may change, from one processor to another
@@ -192,8 +192,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 def _close(one: Any, other: Any) -> bool:
     if isinstance(one, float) or isinstance(other, float):
-        numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (one, other))
-        return numbers and math.isclose(one, other, rel_tol=ROUNDING, abs_tol=1e-9)
+        return is_number(one) and is_number(other) and math.isclose(one, other, rel_tol=ROUNDING, abs_tol=1e-9)
     return type(one) is type(other) and bool(one == other)
 
 
@@ -215,7 +214,10 @@ def page(kept: Sequence[Mapping[str, Any]], known: Mapping[str, Any]) -> str:
     published = claims.load()
     lines = ["# Results", "", "What `make all` measured on this machine. An interval stands beside a figure that has one."]
     lines += ["", "## Published claims", "", claims.table(published, kept)]
-    lines += ["", "A verdict needs real data, the full profile and five seeds or more; without them the value stands alone."]
+    lines += [
+        "",
+        "A verdict needs the full profile, five seeds or more, and real data unless traffic does not matter to the claim.",
+    ]
     for found in kept:
         kind = "SIMULATED captures: values, and no verdict on real networks" if found["simulated"] else "real IoT-23 captures"
         lines += ["", f"## {found['data']}, profile {found['profile']} ({kind})"]
@@ -262,7 +264,7 @@ def _change(before: Any, now: Any) -> str:
 
 def _number(figure: Any) -> float | int | None:
     value = figure.get("value") if isinstance(figure, Mapping) else figure
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return value if is_number(value) else None
 
 
 def _cell(text: str) -> str:

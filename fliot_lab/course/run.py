@@ -265,8 +265,8 @@ def _bare_output(data: dict[str, Any], widgets: dict[str, Any]) -> bool:
             bare = _bare_markdown("".join(content))
         elif mime == WIDGET:
             bare = _bare_widget(content["model_id"], widgets)
-        else:
-            bare = mime.startswith("image/")
+        else:  # an image that carries no text, or a drawing of plotly's or vega's
+            bare = not mime.startswith("text/") and mime != "application/json"
         if bare:
             return True
     return False
@@ -277,6 +277,8 @@ def _bare_widget(model: str, widgets: dict[str, Any]) -> bool:
     state = widgets.get(model, {}).get("state", {})
     if state.get("_model_name") == "ImageModel" or _bare_html(str(state.get("value", ""))):
         return True
+    if any(_bare_output(output.get("data", {}), widgets) for output in state.get("outputs", ())):
+        return True
     inside = re.findall(r"IPY_MODEL_(\w+)", str(state.get("children", "")))
     return any(_bare_widget(child, widgets) for child in inside)
 
@@ -284,7 +286,7 @@ def _bare_widget(model: str, widgets: dict[str, Any]) -> bool:
 def _bare_markdown(text: str) -> bool:
     """Whether some Markdown, code in it left aside, holds an image without alternative text."""
     prose = re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.S)
-    return _bare_html(prose) or re.search(r"!\[\s*\]\(", prose) is not None
+    return _bare_html(prose) or re.search(r"!\[\s*\][(\[]", prose) is not None
 
 
 def _bare_html(text: str) -> bool:
@@ -300,20 +302,33 @@ class _Images(HTMLParser):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bare, self.untitled, self._in_title = False, 0, False
+        self.bare, self.untitled = False, 0
+        self._open: list[str] = []  # elements within an <svg> that has no title yet
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = {name: (value or "").strip() for name, value in attrs}
-        if tag == "img" and not given.get("alt"):
+        if (tag == "img" and not given.get("alt")) or tag == "canvas":
             self.bare = True
-        elif tag == "svg" and not given.get("aria-label") and given.get("aria-hidden") != "true":
+        elif self._open:
+            self._open.append(tag)
+        elif tag == "svg" and not (
+            given.get("aria-label") or given.get("aria-labelledby") or given.get("aria-hidden") == "true"
+        ):
             self.untitled += 1
-        self._in_title = tag == "title"
+            self._open = ["svg"]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self._open:
+            del self._open[len(self._open) - 1 - self._open[::-1].index(tag) :]
 
     def handle_data(self, data: str) -> None:
-        if self._in_title and data.strip() and self.untitled:
+        if self._open == ["svg", "title"] and data.strip():  # its own title; one deeper inside is a part's tooltip
             self.untitled -= 1
-            self._in_title = False
+            self._open = []
 
 
 # --- the table ---------------------------------------------------------------------------------------------------------

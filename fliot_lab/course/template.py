@@ -1,4 +1,4 @@
-"""The parts that every lesson has, in the order in which it has them (docs/DEVELOPING.md says why)."""
+"""The parts that every lesson has, and their order: a student who knows one lesson finds the way in the next."""
 
 import re
 from itertools import pairwise
@@ -9,6 +9,7 @@ from fliot_lab.course import source
 MOST_IMPORT_LINES = 6
 MOST_NAIVE_LINES = 12
 HEADINGS = ("The question", "The idea", "The naive version", "Predict before you run", "Exercise", "Quiz", "Recap")
+ORDER = ("The question", "The idea", "The naive version", "Quiz", "Recap")  # the others come where the lesson needs them
 RECAP = ("**Limits.**", "**Ethics.**", "**References.**")
 
 
@@ -30,7 +31,30 @@ def missing(path: Path) -> list[str]:
         gaps.append("a cell tagged instructor")
     shown = "\n".join(cell.text for cell in code)
     gaps += [f"a call of plots.{name}" for name in ("show", "slider") if f"plots.{name}(" not in shown]
-    return gaps + _imports(code) + _naive(cells) + _hints(cells)
+    return gaps + _order(cells) + _imports(code) + _naive(cells) + _exercises(cells)
+
+
+def _order(cells: list[source.Cell]) -> list[str]:
+    """The parameters come first, then the imports, then the headings of ORDER; a picture stands under the question."""
+    named = ["the parameters", "the imports", *ORDER]
+    places: list[tuple[float, str]] = []
+    for place, cell in enumerate(cells):
+        if "parameters" in cell.tags:
+            places.append((place, "the parameters"))
+        elif not cell.markdown and source.imports([cell.text]) and "summary" not in cell.tags:
+            places.append((place, "the imports"))
+        elif cell.markdown:
+            found = [
+                (text.start(), name) for name in ORDER for text in [re.search(rf"^# ##+ {name}", cell.text, flags=re.M)] if text
+            ]
+            places += [(place + start / 1e6, name) for start, name in found]
+    met = [name for _, name in sorted(places)]
+    gaps = [] if met == [name for name in named if name in met] else [f"the order {', '.join(named)} (it is {', '.join(met)})"]
+    ends = [int(place) for place, name in places if name in ("The question", "The idea")]
+    between = cells[ends[0] : ends[-1] + 1] if len(ends) == 2 else []
+    if not any("plots.show(" in cell.text or "# ```" in cell.text for cell in between):
+        gaps.append("a picture under the question: plots.show, or a drawing in text")
+    return gaps
 
 
 def _imports(code: list[source.Cell]) -> list[str]:
@@ -57,16 +81,20 @@ def _naive(cells: list[source.Cell]) -> list[str]:
     return gaps
 
 
-def _hints(cells: list[source.Cell]) -> list[str]:
-    """Right before each exercise stands its text, with its number and a hint that is folded away."""
+def _exercises(cells: list[source.Cell]) -> list[str]:
+    """Right before each exercise stands its text, with its number and a hint that is folded away; after it, and before the
+    next, it is asserted to be equal to the package's function."""
     gaps = []
-    for before, cell in pairwise(cells):
-        if "exercise" not in cell.tags:
-            continue
-        found = source.heading(cell.text)
+    places = [place for place, cell in enumerate(cells) if "exercise" in cell.tags]
+    for place, after in pairwise([*places, len(cells)]):
+        found = source.heading(cells[place].text)
         assert found is not None  # source.check made sure of it
-        if not before.markdown or not re.search(rf"^# ##+ Exercise {re.escape(found.number)}\b", before.text, flags=re.M):
+        text = cells[place - 1].text if cells[place - 1].markdown else ""
+        if not re.search(rf"^# ##+ Exercise {re.escape(found.number)}\b", text, flags=re.M):
             gaps.append(f"the text of exercise {found.number} right before its cell, under the heading Exercise {found.number}")
-        elif "<details><summary>Hint" not in before.text:
+        elif "<details><summary>Hint" not in text:
             gaps.append(f"a hint in <details> in the text of exercise {found.number}")
+        checks = [cell.text for cell in cells[place:after] if "check" in cell.tags]
+        if not any(re.search(r"^\s*assert\b", text, flags=re.M) for text in checks):
+            gaps.append(f"a cell tagged check that asserts exercise {found.number} equal to the package's function")
     return gaps

@@ -47,7 +47,7 @@ def half(x):
 
 
 # %% tags=["check"]
-assert half(4) == 2
+check.half(half)
 
 # %% [markdown] tags=["solution"]
 # Remarks on halves.
@@ -294,6 +294,8 @@ def test_the_index_lists_lessons_and_words(folder: Path) -> None:
         ("[glossary]", '[lesson.07_gone]\nminutes = 1\n[glossary]', "lessons.toml: 07_gone has an entry and no source"),
         ("minutes = 10\n", "", "lessons.toml: 01_first: the field minutes is missing"),
         ("minutes = 10\n", "minutes = 10\nhours = 1\n", "lessons.toml: 01_first: the field hours is unknown"),
+        ("[lesson.01_first]", "[lesson.01_first", "lessons.toml is no TOML"),
+        (FACTS, "", "lessons.toml: 01_first has no entry"),
         ('words = []', 'words = ["third"]', "lessons.toml: 02_second: 'third' is not in the glossary"),
     ],
 )  # fmt: skip
@@ -305,6 +307,20 @@ def test_facts_that_do_not_fit_are_refused_before_anything_is_written(
     with pytest.raises(ValueError, match=message):
         build.build(tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("#   jupytext:\n", "#  \tjupytext:\n", r"01_first\.py:1: jupytext cannot read it \(ScannerError\)"),
+        ("    return x / 2\n", "    # %timeit 1\n    return x / 2\n", r"01_first\.py:\d+: jupytext changes this exercise"),
+    ],
+)
+def test_what_jupytext_reads_otherwise_is_named(folder: Path, old: str, new: str, message: str) -> None:
+    assert old in TINY
+    (folder / "01_first.py").write_text(TINY.replace(old, new), "utf-8")
+    with pytest.raises(source.SourceError, match=message):
+        build.notebook(build.lessons()[0])
 
 
 def test_a_malformed_lesson_leaves_every_notebook_as_it_was(folder: Path, tmp_path: Path) -> None:

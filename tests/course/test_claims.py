@@ -70,6 +70,16 @@ def test_a_bound_is_beaten_by_its_margin_only(low: float, high: float, floor: st
     assert claims.verdict(replace(CEILING, margin=0.1, value=0.7), figure).word == ceiling
 
 
+def test_ends_are_included_for_every_published_claim() -> None:
+    for claim in claims.load():
+        ends = [claim.value - claim.tolerance, claim.value + claim.tolerance]
+        for end in ends if claim.kind == "equal" else ends[:1] if claim.kind == "at least" else ends[1:]:
+            fair = replace(claim, comparable=True)
+            for written in (end, round(end, 6)):  # in binary, and as a person writes it
+                figure = Measured(written, written, written, 5, claim.data, "full", False, False)
+                assert claims.verdict(fair, figure).word == "confirmed", (claim.id, written)
+
+
 def test_an_undecided_bound_says_so() -> None:
     assert claims.verdict(FLOOR, between(0.5, 0.9)).reason == "undecided: the interval reaches below 70 %"
     assert claims.verdict(FLOOR, between(0.1, 0.2)).reason == "the whole interval lies below 70 %"

@@ -398,7 +398,11 @@ BARE = {
     "svg": {"text/html": "<svg><path/></svg>"},
     "svg with an empty title": {"image/svg+xml": "<svg><title> </title></svg>"},
     "second svg": {"text/html": "<svg><title>a line</title></svg><svg></svg>"},
+    "svg with a tooltip deep inside": {"text/html": "<svg><g><title>7 flows</title></g></svg>"},
+    "canvas": {"text/html": "<canvas></canvas>"},
+    "a drawing of plotly's": {"application/vnd.plotly.v1+json": {}, "text/plain": "Figure"},
     "markdown": {"text/markdown": "![](data:,)"},
+    "markdown with a reference": {"text/markdown": "![][line]"},
 }
 
 
@@ -413,6 +417,8 @@ def test_a_figure_without_alternative_text_is_named(data: dict[str, Any]) -> Non
         {"text/html": '<img src="data:," alt="a rising line">'},
         {"text/html": "<svg aria-label='a rising line'></svg>"},
         {"text/html": "<svg aria-hidden='true'></svg>"},
+        {"text/html": "<svg aria-labelledby='a'><text id='a'>a rising line</text></svg>"},
+        {"text/html": "<svg><path/><title>a rising line</title><g><title>7 flows</title></g></svg>"},
         {"image/svg+xml": "<svg><title>a rising line</title><path/></svg>"},
         {"text/html": "<table><tr><td>&lt;img&gt;</td></tr></table>"},
         {"text/markdown": "![a rising line](data:,)"},
@@ -434,6 +440,9 @@ def test_widgets_are_looked_into() -> None:
     assert shows(view, states({"_model_name": "HTMLModel", "value": "<img alt='a rising line'>"})) == []
     assert shows(view, states({"_model_name": "HTMLModel", "value": "<img>"})) == FOUND
     assert shows(view, states({"_model_name": "ImageModel"})) == FOUND
+    for data, found in (({"image/png": "iVBORw0KGgo="}, FOUND), ({"text/html": "<img alt='a rising line'>"}, [])):
+        outputs = [{"output_type": "stream", "text": "drawn"}, {"output_type": "display_data", "data": data}]
+        assert shows(view, states({"_model_name": "OutputModel", "outputs": outputs})) == found
 
 
 def test_pictures_of_texts_need_it_as_well_but_not_code_in_them() -> None:

@@ -29,6 +29,10 @@ from tests.course import check
 #
 # How much is twice as much?
 #
+# ```text
+# 2 -> 4
+# ```
+#
 # ## The idea
 #
 # $$ y = 2 x $$
@@ -65,6 +69,9 @@ def double(x):
 
 # %% tags=["check"]
 check.double(double)
+
+# %% tags=["check"]
+assert double(2) == sum([2, 2])
 
 # %% [markdown] tags=["solution"]
 # Or shift the bits.
@@ -105,7 +112,7 @@ def test_the_cells_are_those_of_the_file(lesson: Path) -> None:
         assert cell.text.split("\n") == lines[cell.line : cell.line + cell.text.count("\n") + 1]
         assert cell.markdown == ("[markdown]" in lines[cell.line - 1])
     assert [sorted(cell.tags) for cell in found if cell.tags] == [
-        ["parameters"], ["exercise"], ["check"], ["solution"], ["instructor"], ["summary"],
+        ["parameters"], ["exercise"], ["check"], ["check"], ["solution"], ["instructor"], ["summary"],
     ]  # fmt: skip
 
 
@@ -128,7 +135,7 @@ CHECK = '# %% tags=["check"]\ncheck.double(double)\n'
         ("    # solution\n", "", None, "`# end solution` without"),
         (CHECK, "", '# %% tags=["exercise"]', "exercise 4.1 has no check"),
         ("check.double(double)", "check.double(np)", '# %% tags=["exercise"]', "exercise 4.1 has no check"),
-        (EXERCISE, EXERCISE + CHECK + EXERCISE, None, "exercise 4.1 again; the first is in line"),
+        (EXERCISE, EXERCISE + CHECK + EXERCISE, None, "exercise 4.1 again"),
         (EXERCISE, EXERCISE + EXERCISE.replace("4.1", "4.2"), '# %% tags=["exercise"]', "exercise 4.1 has no check"),
         ('tags=["check"]', 'tags=["chekc"]', 'tags=["chekc"]', "unknown tag 'chekc'; there are check, exercise"),
         ("# Exercise 4.1: twice\ndef", "# Exercise 4: twice\ndef", "# Exercise 4: twice", "the first line of an exercise"),
@@ -136,8 +143,25 @@ CHECK = '# %% tags=["check"]\ncheck.double(double)\n'
         ("# Exercise 4.1: twice\ndef", "# Exercise 5.1: twice\ndef", "# Exercise 5.1", "exercise 5.1 stands in lesson 04"),
         ('# %% tags=["exercise"]', "# %%", None, "outside a code cell tagged exercise"),
         ("    # solution\n    y", "    y", None, "without `# solution`"),
-        ("y = np.asarray(x)", "y = np.asarray(x", None, "exercise 4.1: "),
+        ("y = np.asarray(x)", "y = np.asarray(x", "y = np", "Python cannot read this cell"),
         ("y = np.asarray(x)", "y = pd.Series(x)", "pd.Series", "exercise 4.1 uses pd, which this cell does not define"),
+        ("check.double(double)", "check.nope(double)", '# %% tags=["exercise"]', "exercise 4.1 has no check"),
+        ("check.double(double)", "print(double)", '# %% tags=["exercise"]', "exercise 4.1 has no check"),
+        ("# # Doubling", "# Doubling", "[markdown]", "the first cell holds the title"),
+        ('tags=["instructor"]', "tags=['instructor']", "tags=['instructor']", "must be `# %%` or `# %% [markdown]`"),
+        ('tags=["instructor"]', 'tags=["instructor"', 'tags=["instructor"', "must be `# %%` or"),
+        ('tags=["instructor"]', 'tag=["instructor"]', ' tag=["instructor"]', "must be `# %%` or"),
+        ('tags=["instructor"]', 'tags=["instructor", "solution"]', 'tags=["instructor", ', "must be `# %%` or"),
+        ('tags=["instructor"]', 'tags=["check"]', '[markdown] tags=["check"]', "the tag 'check' is for code"),
+        ("    y = np.asarray(x)", "    # Solution\n    y = np.asarray(x)", "# Solution", "`# Solution` is nearly a marker"),
+        ("    # end solution\n", "    # end solution\n    #solution\n", "#solution", "`#solution` is nearly"),
+        ("    # end solution\n", "    # end solution\n    # end of solution\n", "# end of", "is nearly a marker"),
+        ("    # solution\n    y", "# solution\n    y", "# solution", "must have the indent of the line below it"),
+        ("    # end solution\n", "    # end solution\n    else:\n        pass\n", None, "Python cannot read this cell"),
+        ("# Exercise 4.1: twice\ndef", "# Exercise 4.1: twice\n# Exercise 4.2: thrice\ndef", None, "two exercises in one cell"),
+        ("# Exercise 4.1: twice\ndef", "# Exercise 4.2: twice\ndef", "# Exercise 4.2", "exercise 4.2 stands where 4.1 is due"),
+        (CHECK, CHECK + EXERCISE.replace("4.1", "4.2") + CHECK, None, "exercise 4.2 defines double, as exercise 4.1 does"),
+        ('print("{}")', '# %time double(2)\nprint("{}")', "# %time", "uses double, which exercise 4.1 defines"),
         ('print("{}")', "print(double(2))", "print(double", "uses double, which exercise 4.1 defines: a lesson must"),
     ],
 )  # fmt: skip
@@ -150,6 +174,31 @@ def test_what_is_malformed_is_named_with_file_and_line(lesson: Path, old: str, n
     assert str(raised.value).startswith(f"04_doubling.py:{raised.value.line}: ")
     if at is not None:
         assert raised.value.line == line_of(broken, at)
+
+
+def test_an_exercise_whose_first_line_is_cut_is_refused(lesson: Path) -> None:
+    body = EXERCISE[EXERCISE.index("def double") :]
+    lesson.write_text(WHOLE.replace(body, "# solution\ndef double(x):\n    return 2 * x\n# end solution\n\n"), "utf-8")
+    with pytest.raises(
+        source.SourceError, match=r"exercise 4\.1 without its solution does not define double: keep its first line"
+    ):
+        source.check(lesson)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "try:\n        y = 1 / x\n    except ZeroDivisionError as error:\n        print(error)\n    return 2 * x",
+        "match x:\n        case [first, *rest]:\n            return rest\n        case {'a': 1, **more}:\n            pass",
+        "return [2 * y for y in x], (lambda z: z)(x), [w := 1, w]",
+        "def inner(*args, **kwargs):\n        return args, kwargs\n    return inner(x)",
+    ],
+)
+def test_ordinary_python_is_no_mistake(lesson: Path, body: str) -> None:
+    lesson.write_text(WHOLE.replace("y = np.asarray(x)\n    return factor * y", body), "utf-8")
+    assert source.check(lesson)
+    lesson.write_text(WHOLE.replace('print("{}")', "def area(double):\n    return double\n"), "utf-8")  # a name of its own
+    assert source.check(lesson)
 
 
 def test_an_exercise_without_marks_and_a_file_without_cells_are_refused(lesson: Path) -> None:
@@ -187,6 +236,9 @@ def test_only_checks_solutions_and_notes_may_use_what_an_exercise_defines(lesson
         ("sum([4, 4])", "x = 1\n" * 13, "naive version"),
         ("# ### Exercise 4.1: twice", "# ### Exercise 4.2: twice", "the text of exercise 4.1"),
         ("<summary>Hint", "<summary>More", "hint"),
+        ("assert double(2) == sum", "double(2) == sum", "asserts exercise 4.1 equal"),
+        ("# ```text\n# 2 -> 4\n# ```", "# 2 -> 4", "a picture under the question"),
+        ("# ## Quiz\n#\n# ## Recap", "# ## Recap\n#\n# ## Quiz", "the order the parameters, the imports, The question"),
     ],
 )
 def test_each_part_that_a_lesson_lacks_is_named(lesson: Path, old: str, new: str, gap: str) -> None:
