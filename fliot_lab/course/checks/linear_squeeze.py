@@ -76,7 +76,7 @@ def _squeezed(Z_fit: Floats, Z_new: Floats, b: int, expected: Floats, found: Flo
         )
     worst = int(np.abs(found - expected).argmax())
     return (
-        f"With {len(Z_fit)} rows to fit, {Z_fit.shape[1]} features and b = {b}, the error of row {worst} of {len(Z_new)} is "
+        f"With {len(Z_fit)} rows to fit, {Z_fit.shape[1]} features and b = {b}, the error of Z_new[{worst}] is "
         f"{expected[worst]:.4g}, and yours is {found[worst]:.4g}"
     )
 
@@ -90,7 +90,7 @@ def _draw_errors(expected: Floats, found: Floats) -> Draw:
         from fliot_lab import plots
 
         rows = {"expected": expected.tolist(), "yours": found.tolist()}
-        figure = plots.line(rows, ylabel="mean squared error", xlabel="row of Z_new", title="Error of each row")
+        figure = plots.line(rows, ylabel="mean squared error", xlabel="row of Z_new, the first is 1", title="Error of each row")
         said = f"The first rows: expected {_rounded(expected[:5])}, yours {_rounded(found[:5])}."
         return figure, f"Error of each of {len(expected)} rows, expected beside yours. {said}"
 
