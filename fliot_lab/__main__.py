@@ -66,7 +66,8 @@ def usage() -> str:
 
 def lesson_numbers() -> list:
     """The two-digit numbers of the lessons that exist, in order."""
-    return sorted(path.name[:2] for path in (ROOT / "notebooks" / "source").glob("[0-9][0-9]_*.py"))
+    folder = ROOT / "notebooks"  # a student's copy has no sources
+    return sorted({path.name[:2] for path in [*folder.glob("source/[0-9][0-9]_*.py"), *folder.glob("[0-9][0-9]_*.ipynb")]})
 
 
 def parse(arguments: list) -> tuple:

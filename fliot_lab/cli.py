@@ -109,13 +109,14 @@ def course_run(
 @course.command("check")
 def course_check(
     number: Annotated[str, typer.Argument(help="The lesson's number, as 03.")],
-    work: Annotated[Path, typer.Option(help="Folder with your notebooks.")] = Path("work"),
+    work: Annotated[Path | None, typer.Option(help="Folder with your notebooks. Default: work, or where you are.")] = None,
 ) -> None:
     """Check the exercises that you solved in a lesson."""
     from fliot_lab.course import grading
 
     try:
-        raise typer.Exit(grading.check_lesson(number.zfill(2), work))
+        folder = work or (Path("work") if Path("work").is_dir() else Path())
+        raise typer.Exit(grading.check_lesson(number.zfill(2), folder))
     except (ValueError, OSError) as error:
         raise _fail(error) from error
 

@@ -243,9 +243,12 @@ def test_build_says_where_a_source_is_malformed(tmp_path: Path, monkeypatch: pyt
 def test_check_hands_over_the_lesson_and_the_status_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
     monkeypatch.setattr(grading, "check_lesson", lambda *arguments: calls.append(arguments) or 1)
+    monkeypatch.chdir(tmp_path)
     assert fliot("course", "check", "3").exit_code == 1
+    (tmp_path / "work").mkdir()
+    assert fliot("course", "check", "03").exit_code == 1
     assert fliot("course", "check", "03", "--work", tmp_path).exit_code == 1
-    assert calls == [("03", Path("work")), ("03", tmp_path)]
+    assert calls == [("03", Path()), ("03", Path("work")), ("03", tmp_path)]
 
 
 def test_grade_hands_over_what_was_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

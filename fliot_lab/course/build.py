@@ -53,6 +53,8 @@ class Lesson:
 def lessons(numbers: list[str] | None = None) -> list[Lesson]:
     """The lessons with these numbers (default: all), in order. Raises ValueError for a number that no lesson has, or two."""
     found = [Lesson(path) for path in sorted(SOURCE.glob("[0-9][0-9]_*.py"))]
+    if not found:
+        raise ValueError(f"{SOURCE} holds no lessons: a student's copy has none, its notebooks are in notebooks/ and work/")
     known = {lesson.number: lesson for lesson in found}
     if twins := [lesson.name for lesson in found if known[lesson.number] is not lesson]:
         raise ValueError(f"{', '.join(twins)}: another lesson in {SOURCE} has the same number")
@@ -160,7 +162,7 @@ def index() -> nbformat.NotebookNode:
     parts = [
         "# FLIoT Lab: the lessons",
         "\n".join(rows),
-        f"Together about {hours:.1f} hours of work. Each lesson stands alone: begin where you like.",
+        f"Together about {hours:.1f} hours of work. Each lesson runs by itself; its table says what you should know before it.",
         "# Words",
         *(f"### {word}\n\n{meaning}" for word, meaning in sorted(known["glossary"].items(), key=lambda item: item[0].lower())),
     ]

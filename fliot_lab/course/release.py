@@ -27,10 +27,8 @@ def release(out: Path) -> Path:
     """Writes the students' copy to `out`/fliot-lab-VERSION.zip and returns its path. Equal sources give equal bytes.
 
     The README in it is docs/STUDENT.md. An older zip of that name is replaced. Raises source.SourceError where a lesson is
-    malformed, ValueError in a copy that is itself a student's.
+    malformed, ValueError in a student's copy, which has no sources.
     """
-    if not build.SOURCE.is_dir():
-        raise ValueError(f"{build.SOURCE} is missing: this is a student's copy, and a release is made from the sources")
     contents = dict(sorted(_contents()))
     path = out / f"{FOLDER}-{__version__}.zip"
     with atomic.replacing(path) as partial, zipfile.ZipFile(partial, "w") as packed:
@@ -43,11 +41,11 @@ def release(out: Path) -> Path:
 
 def _contents() -> Iterator[tuple[str, bytes]]:
     """(name, content) of each file of the students' copy."""
+    for name, notebook in build.notebooks("student").items():
+        yield f"notebooks/{name}.ipynb", (nbformat.writes(notebook) + "\n").encode()
     yield "README.md", (ROOT / "docs" / "STUDENT.md").read_bytes()
     for name in FILES:
         yield name, (ROOT / name).read_bytes()
     for path in (ROOT / "fliot_lab").rglob("*"):
         if path.suffix in (".py", ".toml"):
             yield path.relative_to(ROOT).as_posix(), path.read_bytes()
-    for name, notebook in build.notebooks("student").items():
-        yield f"notebooks/{name}.ipynb", (nbformat.writes(notebook) + "\n").encode()

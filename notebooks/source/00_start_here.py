@@ -32,7 +32,7 @@ print(source.banner)
 # A light bulb, a door lock and a loudspeaker share a network. One of them has been taken over and now takes part in attacks.
 # Nobody looks at its screen, for it has none. **Can the network notice, without sending everybody's traffic to one place?**
 #
-# Thirteen lessons build an answer, and each adds one stage to the same pipeline:
+# Thirteen lessons build an answer, and each adds one stage to the same pipeline. (The [index](index.ipynb) has those that are out.)
 #
 # ```text
 #   flows -> features -> local training -> attack -> clip + noise -> mask
@@ -60,7 +60,7 @@ print(source.banner)
 # %% [markdown]
 # ## Is this machine ready?
 #
-# The course needs no GPU and, once it is installed, no network. `make all` (or `python -m fliot_lab all`) set all of this up.
+# The course needs no GPU and, once it is installed, no network. `make lab` (or `python -m fliot_lab lab`) set all of this up.
 
 # %%
 packages = [
@@ -86,7 +86,7 @@ pd.DataFrame(
 )
 
 # %%
-wanted = "the course needs Python 3.11 to 3.13; `make all` in the course's folder sets it up"
+wanted = "the course needs Python 3.11 to 3.13; `make lab` in the course's folder sets it up"
 assert (3, 11) <= sys.version_info[:2] <= (3, 13), wanted
 print("The interpreter fits, and the packages above are there.")
 
@@ -212,11 +212,11 @@ counted
 # Written out for three clients and two parameters:
 
 # %%
-updates = np.array([[1.0, 0.0], [0.0, 1.0], [4.0, 4.0]])  # (K, P) = (3, 2)
+updates = np.array([[1.0, 0.0], [0.0, 3.0], [4.0, 2.0]])  # (K, P) = (3, 2)
 flows_of_client = np.array([100, 100, 200])  # (K,)
 
 first = (100 * 1.0 + 100 * 0.0 + 200 * 4.0) / 400  # the step's first parameter
-second = (100 * 0.0 + 100 * 1.0 + 200 * 4.0) / 400  # and its second
+second = (100 * 0.0 + 100 * 3.0 + 200 * 2.0) / 400  # and its second
 print("step:", first, second)
 
 # %% [markdown]

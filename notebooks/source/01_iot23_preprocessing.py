@@ -69,7 +69,8 @@ plots.show(
 # $$ A^{*} = \frac{1}{n} \sum_{v \in V} \max_{c} \; n_{v,c} $$
 #
 # $n$: number of flows; $V$: the distinct vectors among them; $c$: a class; $n_{v,c}$: how many flows have vector $v$ and class $c$. In
-# words: for each vector, answer with its commonest class. Nothing that sees only $x$ can do better on these flows.
+# words: for each vector, answer with its commonest class. Nothing that sees only $x$ can do better on these flows, all of them together; on a part of
+# them the ceiling is another.
 
 # %% [markdown] tags=["instructor"]
 # **Teaching this lesson: 95 minutes, in two sittings.** First the file, the traps and the ceiling: question and idea 10, reader and
@@ -145,7 +146,10 @@ pd.DataFrame({name: traps(part) for name, part in flows.groupby("capture", obser
 # - **Order.** Zeek writes a flow when it is over, so a long flow comes late. Sort by `ts` before you split by time.
 # - **Unset is not zero.** A flow of which Zeek counted at most one packet has no duration. The published study (a 2025 undergraduate
 #   study of autoencoders and Flower on IoT-23) writes 0 there, and so do we: the packet counts still tell the two apart.
+#   "Unset together": the duration is missing in a row exactly where both byte counts are.
 # - **Spelling.** `benign` in one capture and `Benign` in another are two classes to a program.
+# - **IPv6.** Devices use both versions, and a split of addresses at the dots loses one of them.
+# - **Turned round.** Where Zeek missed the first packet and guessed who began, it turns the flow and writes `^` into its history.
 # - **Names.** Addresses and times name the capture. A model that sees them learns which file it is in.
 
 # %% [markdown]
@@ -475,7 +479,7 @@ plots.show(
 
 # %% [markdown]
 # The same model and the same features; the test flows differ, and with them the classes. Removing twins takes out vectors that the
-# model knew **and** vectors that carry two classes, so accuracy can go either way. A split by time has about as many twins as a random
+# model knew **and** vectors that carry two classes, so accuracy can go either way, and even above the ceiling of all flows. A split by time has about as many twins as a random
 # one: the same bot is still running. What falls is the answer about a new network. And accuracy hides the small classes; their
 # recall, with the number of test flows, does not:
 
@@ -494,7 +498,7 @@ pd.DataFrame({name: recall(pair) for name, pair in rows.items()}).fillna("")
 # ### How sure are we?
 #
 # Two kinds of doubt. Another **seed** gives another forest; another set of **captures** gives another world. The second is the
-# larger, and with so few captures an interval over them is wide: it is mostly about whether the largest capture is drawn. (It redraws the
+# larger, and with so few captures an interval over them is wide: much of it is whether a large capture is drawn. (It redraws the
 # tested captures and does not train again.)
 
 # %%

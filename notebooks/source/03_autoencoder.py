@@ -99,7 +99,7 @@ print(f"benign flows: {len(fit):,} to train, {len(hold):,} for the threshold")
 # %% [markdown]
 # ## The naive version: far from the middle
 #
-# Nothing is squeezed yet: how far is a flow from the mean of the benign ones? Sizes span nine orders of magnitude, so `Scaler` takes
+# Nothing is squeezed yet: how far is a flow from the mean of the benign ones? Sizes span seven to nine orders of magnitude, so `Scaler` takes
 # logs first, then subtracts each feature's median and divides by its interquartile range, both of the flows that it was fitted to.
 
 
@@ -492,8 +492,8 @@ pd.DataFrame({"network": same.mean(), "linear": judge(LinearAutoencoder(), *rows
 # %% [markdown]
 # ### How sure are we?
 #
-# Two 95 % intervals: over seeds (another start of the training), and over captures (another network left out). The second is the larger
-# doubt, and with fewer than ten captures it is still too narrow.
+# Two 95 % intervals: over seeds (another start of the training), and over captures (another network left out). Compare their widths: which
+# doubt is the larger here? With fewer than ten captures the second is still too narrow.
 
 # %%
 figures = ["AUC", "attacks flagged", "benign flagged", "accuracy"]

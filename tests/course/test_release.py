@@ -81,7 +81,7 @@ def test_a_students_checks_run_in_it(copy: Path) -> None:
 def test_a_release_is_not_made_from_a_students_copy(copy: Path) -> None:
     answer = fliot(copy, "course", "release", "out")
     assert answer.returncode == 1
-    assert "this is a student's copy" in answer.stderr
+    assert "a student's copy has none" in answer.stderr
     assert not (copy / "out").exists()
     words = [sys.executable, "-m", "fliot_lab", "all"]
     answer = subprocess.run(words, cwd=copy, capture_output=True, text=True, timeout=60)
