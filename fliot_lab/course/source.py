@@ -267,23 +267,28 @@ def _checked(tree: ast.Module) -> set[str]:
     return {name for name, argument in given if isinstance(argument, ast.Name) and argument.id == name}
 
 
-def bound(node: ast.AST) -> Iterator[tuple[str, int]]:
-    """(name, line) of what code binds or deletes outside of functions and classes."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield child.name, child.lineno
-        elif isinstance(child, ast.Import | ast.ImportFrom):
-            yield from (((alias.asname or alias.name).split(".")[0], child.lineno) for alias in child.names)
-        elif isinstance(child, ast.Name) and not isinstance(child.ctx, ast.Load):
-            yield child.id, child.lineno
-        elif not isinstance(child, ast.Lambda):
-            yield from bound(child)
+def bound(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """(name, line) of what a cell binds or deletes outside of functions, classes and comprehensions."""
+    waiting = list(ast.iter_child_nodes(tree))
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name, node.lineno
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (((alias.asname or alias.name).split(".")[0], node.lineno) for alias in node.names)
+        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            yield node.id, node.lineno
+        elif isinstance(node, ast.comprehension):  # its variables are its own
+            waiting += [node.iter, *node.ifs]
+        elif not isinstance(node, ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
 
 
 def _local(tree: ast.Module) -> set[str]:
     """Every name that code binds anywhere: assigned, defined, imported, caught, matched, or an argument."""
-    names = {name for node in ast.walk(tree) for name, _ in bound(node)}
+    names = set()
     for node in ast.walk(tree):
+        names |= {name for name, _ in bound(node)}
         if isinstance(node, ast.arg):
             names.add(node.arg)
         elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar):

@@ -264,6 +264,19 @@ def test_headings_and_imports_are_read_from_code() -> None:
     assert source.imports(codes) == "import os, sys as s\nfrom a.b import c as d"
 
 
+@pytest.mark.parametrize(
+    ("code", "python", "lines"),
+    [
+        ("%matplotlib inline\nx = 1", "pass\nx = 1", [1]),
+        ("if x:\n    !ls\n    ?x\nlen?", "if x:\n    pass\n    pass\npass", [2, 3, 4]),
+        ("x = 7 \\\n  % 2", "x = 7 \\\n  % 2", []),  # Python, whatever a line of it looks like
+        ("def f(:", "def f(:", []),
+    ],
+)
+def test_commands_of_ipython_are_set_aside(code: str, python: str, lines: list[int]) -> None:
+    assert source.without_magics(code) == (python, lines)
+
+
 def test_a_solution_is_cut_at_its_own_indent_and_nothing_else_is() -> None:
     first = "def f(x):\n    if x:\n        # solution\n        return 1\n        # end solution\n    y = 2\n"
     code = first + "    # solution\n    return y\n    # end solution"

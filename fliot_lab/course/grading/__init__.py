@@ -1,5 +1,8 @@
 """Grading: exercise cells run in a process of their own, with limits; the verdict is made here, by the lesson's own check.
 
+The exercises of one student in one lesson share a process, and with it the modules that it has imported: what one of them
+changes in a module the next ones see. Other students and lessons do not.
+
 This is not a sandbox. A student's code can read and write what the account that grades can, and can end its processes. Where
 the system allows it, it has no network. Who grades strangers uses an account, or a machine, that holds nothing else.
 

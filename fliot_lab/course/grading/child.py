@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
-PR_SET_PDEATHSIG, SIGKILL = 1, 9
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, SIGKILL = 1, 36, 9
 LARGEST_FILE = 100_000_000  # bytes
 Answer = tuple[str, Any]  # ("done" or "failed", value or text)
 
@@ -54,7 +54,8 @@ def main() -> None:
         try:
             encoded = values.encode([token, kind, answer])
         except values.NotTaken as error:
-            encoded = values.encode([token, "failed", f"your function returned {error}, which cannot be taken over"])
+            advice = f"; {error.advice}" if error.advice else ""
+            encoded = values.encode([token, "failed", f"your function returned {error}, which cannot be taken over{advice}"])
         values.write_frame(answers, encoded)
 
 
@@ -84,7 +85,9 @@ def _cut_network() -> bool:
 
 
 def _set_limits() -> None:
-    """No core files, no huge files, and on Linux an end when the grader ends.
+    """No core files, no huge files; on Linux an end when the grader ends, and what it starts stays below it.
+
+    Whatever loses its parent there is this process's child from then on, so that the grader finds it in the tree.
 
     No limit on address space: torch reserves far more than it uses, so it would say nothing about memory. The grader
     watches the memory that is used.
@@ -96,7 +99,9 @@ def _set_limits() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGKILL)
+        system = ctypes.CDLL(None)
+        system.prctl(PR_SET_PDEATHSIG, SIGKILL)
+        system.prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _prelude(names: dict[str, Any], code: str, checks: list[str]) -> Answer:

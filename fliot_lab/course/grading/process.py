@@ -1,4 +1,4 @@
-"""A student's process as the grader sees it: started, asked, watched, and ended with all that it started."""
+"""A student's process as the grader sees it: started, asked, watched, and ended with what it started."""
 
 import contextlib
 import os
@@ -25,6 +25,8 @@ from fliot_lab.course.grading import values
 IMPORTS_LIMIT_S = 60.0
 POLL_S = 0.05
 ROUNDS = 50
+LEAVE_S = 1.0  # for a thread to see that its line is closed
+STRAY = "the process wrote answers of its own between those of your function"
 MARK = "FLIOT_GRADING"  # in the environment of the process and of all that it starts
 KEPT = ("PATH", "LANG", "LC_ALL", "SYSTEMROOT", "PATHEXT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHASHSEED")
 THREADS = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "VECLIB_MAXIMUM")
@@ -57,6 +59,10 @@ class Limits:
 class Child:
     """A process in which a lesson's imports have run and exercises can be asked. Use as a context: it ends what it started.
 
+    That is what is below it in the tree of processes, was there when it was last looked at, is in its group, or carries its
+    mark. Code that sets out to leave all of that (another process that dropped its environment, and was orphaned in the
+    moment between two looks or after prctl) outlives it.
+
     Raises Unavailable where the imports fail, Interrupted when `stop` is set. `alive` until it was ended, `ended` says why
     where that was not by `close`.
     """
@@ -65,7 +71,9 @@ class Child:
         self._limits, self._stop = limits, stop or threading.Event()
         self._mark = secrets.token_hex(16)
         self._folder = tempfile.TemporaryDirectory(prefix="fliot-grade-", ignore_cleanup_errors=True)
-        self._answers: queue.Queue[bytes | values.Malformed | None] = queue.Queue()
+        self._answers: queue.Queue[bytes | values.Malformed | None] = queue.Queue(maxsize=1)
+        self._started: set[psutil.Process] = set()
+        self._writers: list[threading.Thread] = []
         self._deadline, self._limit_s = time.monotonic() + IMPORTS_LIMIT_S, IMPORTS_LIMIT_S
         self._look_again = 0.0
         self.alive, self.ended = True, ""
@@ -82,8 +90,9 @@ class Child:
         except BaseException:
             self._folder.cleanup()
             raise
+        self._reader = threading.Thread(target=self._read, daemon=True)
         try:
-            threading.Thread(target=self._read, daemon=True).start()
+            self._reader.start()
             self.network_cut = bool(self._ask("prelude", prelude, list(checks)))
         except CheckFailed as error:
             self.close()
@@ -105,7 +114,10 @@ class Child:
         """
         self._limit_s = self._limits.seconds
         self._deadline = time.monotonic() + self._limit_s
-        return [str(error)[:1000] for error in self._ask("define", cells, function)]
+        errors = self._ask("define", cells, function)
+        if not (isinstance(errors, list) and len(errors) <= len(cells) and all(isinstance(error, str) for error in errors)):
+            raise self._stopped(STRAY)
+        return [error[:1000] for error in errors]
 
     def call(self, function: str, *arguments: Any) -> Any:
         """What the student's function returns for `arguments`. Raises Refused, or Stopped, as `begin` does."""
@@ -124,18 +136,20 @@ class Child:
             message = pickle.dumps((token, request, *details))
         except (pickle.PicklingError, TypeError, AttributeError) as error:
             raise Refused(f"not graded: the check's arguments cannot be sent to your function ({error})") from error
-        threading.Thread(target=self._write, args=(message,), daemon=True).start()  # it may never read
+        writer = threading.Thread(target=self._write, args=(message,), daemon=True)  # it may never read
+        self._writers = [*(thread for thread in self._writers if thread.is_alive()), writer]
+        writer.start()
         answer = self._next()
         try:
-            given, kind, content = values.decode(answer) if isinstance(answer, bytes) else (None, "", answer)
-        except (values.Malformed, ValueError, TypeError) as error:
+            if isinstance(answer, values.Malformed):
+                raise answer
+            given, kind, content = _parts(values.decode(answer))
+        except values.Malformed as error:
             raise self._stopped(f"the process answered what cannot be read ({error})") from error
-        if isinstance(content, values.Malformed):
-            raise self._stopped(f"the process answered what cannot be read ({content})")
         if given != token:
-            raise self._stopped("the process wrote answers of its own between those of your function")
-        if kind != "done":
-            raise Refused(str(content)[:2000])
+            raise self._stopped(STRAY)
+        if kind == "failed":
+            raise Refused(content[:2000])
         return content
 
     def _next(self) -> bytes | values.Malformed:
@@ -179,13 +193,17 @@ class Child:
         return f"the process ended itself with exit code {code} (os._exit?)"
 
     def _used_mb(self) -> float:
-        """Used memory of the process and its descendants in MB."""
-        used = 0
-        with contextlib.suppress(psutil.Error):  # it ended between being listed and being asked
-            this = psutil.Process(self._process.pid)
-            for process in [this, *this.children(recursive=True)]:
-                used += process.memory_info().rss
-        return used / 1e6
+        """Memory of the process and its descendants in MB; what they share counts once where that makes a difference."""
+        family = self._family()
+        self._started.update(family[1:])
+        used = sum(map(_resident, family)) / 1e6
+        return used if used <= self._limits.memory_mb else sum(map(_own_share, family)) / 1e6
+
+    def _family(self) -> list[psutil.Process]:
+        """The process and its descendants; nothing where it has ended, for its number may be somebody else's now."""
+        with contextlib.suppress(psutil.Error):
+            return _with_descendants(psutil.Process(self._process.pid)) if self._process.poll() is None else []
+        return []
 
     def _read(self) -> None:
         """Puts each message into the queue, then None when no more can come."""
@@ -193,12 +211,19 @@ class Child:
         assert stream is not None
         try:
             while (message := values.read_frame(stream)) is not None:
-                self._answers.put(message)
+                self._put(message)
         except values.Malformed as error:
-            self._answers.put(error)
+            self._put(error)
         except (OSError, ValueError):  # closed, because the process is being ended
             pass
-        self._answers.put(None)
+        self._put(None)
+
+    def _put(self, answer: bytes | values.Malformed | None) -> None:
+        """Puts an answer into the queue once there is room; nowhere when nobody will take it any more."""
+        while self.alive:
+            with contextlib.suppress(queue.Full):
+                return self._answers.put(answer, timeout=POLL_S)
+        return None
 
     def _write(self, message: bytes) -> None:
         stream = self._process.stdin
@@ -207,26 +232,83 @@ class Child:
             values.write_frame(stream, message)
 
     def close(self) -> None:
-        """Ends the process with everything that it started, and removes its folder. Again is harmless."""
+        """Ends the process with what it started (see the class), and removes its folder. Again is harmless."""
         if not self.alive:
             return
         self.alive = False
+        self._end_started()
         if os.name == "posix":
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
         self._process.wait()
-        for _ in range(ROUNDS):  # what it put into sessions of their own, which may start more meanwhile
-            if not (strays := list(_marked(self._mark))):
+        for threads, stream in ((self._writers, self._process.stdin), ([self._reader], self._process.stdout)):
+            for thread in threads:
+                with contextlib.suppress(RuntimeError):  # never begun
+                    thread.join(LEAVE_S)
+            if not any(thread.is_alive() for thread in threads):  # closing waits for them; what outlives us may hold the line
+                with contextlib.suppress(OSError, ValueError):  # what was not sent cannot be flushed
+                    stream.close()  # type: ignore[union-attr]
+        with contextlib.suppress(RecursionError):  # folders in folders, made to stay
+            self._folder.cleanup()
+
+    def _end_started(self) -> None:
+        """Ends what the process started. It stands still meanwhile and starts no more, and orphans come to it."""
+        if os.name == "posix" and self._process.poll() is None:
+            self._process.send_signal(signal.SIGSTOP)
+        for _ in range(ROUNDS):  # what is ended may have started more meanwhile
+            below = set(self._family()[1:])
+            for process in filter(_runs, {*self._started, *_marked(self._mark)} - below):  # the process itself has ended
+                below.update(_with_descendants(process))
+            self._started = set(filter(_runs, below))
+            if not self._started:
                 break
-            for process in strays:
+            for process in self._started:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
-            psutil.wait_procs(strays, timeout=1)
-        for stream in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(OSError, ValueError):  # what was not sent cannot be flushed
-                stream.close()  # type: ignore[union-attr]
-        self._folder.cleanup()
+            time.sleep(POLL_S / 5)
+
+
+def _parts(answer: Any) -> tuple[str, str, Any]:
+    """(token, "done", value) or (token, "failed", text). Raises values.Malformed for anything else."""
+    if not isinstance(answer, list) or len(answer) != 3:
+        raise values.Malformed("it is no answer")
+    token, kind, content = answer
+    if type(token) is not str or type(kind) is not str or not (kind == "done" or (kind == "failed" and type(content) is str)):
+        raise values.Malformed("it is no answer")
+    return token, kind, content
+
+
+def _with_descendants(process: psutil.Process) -> list[psutil.Process]:
+    """A process and its descendants; nothing where it has ended."""
+    with contextlib.suppress(psutil.Error):
+        return [process, *process.children(recursive=True)]
+    return []
+
+
+def _runs(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):  # it has ended, and somebody was told so
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _resident(process: psutil.Process) -> int:
+    """Bytes of memory in use, shared ones included; 0 for a process that ended meanwhile."""
+    with contextlib.suppress(psutil.Error):
+        return int(process.memory_info().rss)
+    return 0
+
+
+def _own_share(process: psutil.Process) -> int:
+    """Bytes of memory in use, each shared page divided among those that share it; without the shared ones, or with all,
+    where the system tells no more. Slower than `_resident`."""
+    with contextlib.suppress(psutil.AccessDenied):
+        try:
+            found = process.memory_full_info()
+        except psutil.NoSuchProcess:
+            return 0
+        return int(getattr(found, "pss", found.uss))
+    return _resident(process)
 
 
 def _marked(mark: str) -> Iterator[psutil.Process]:

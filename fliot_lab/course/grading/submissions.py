@@ -3,7 +3,7 @@
 import os
 import stat
 import zipfile
-import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -21,7 +21,7 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True)
 class HandIn:
-    """A student's folder or archive. `student` is its name, and no two have the same."""
+    """A student's folder or archive. `student` is its name, without .zip where no other has that; no two have the same."""
 
     student: str
     path: Path
@@ -46,13 +46,22 @@ def hand_ins(folder: Path) -> tuple[list[HandIn], list[str]]:
         if path.is_dir():
             found.append(HandIn(path.name, path))
         elif path.suffix.lower() == ".zip":
-            twin = (folder / path.stem).is_dir()
-            found.append(HandIn(path.name if twin else path.stem, path))
+            found.append(HandIn(path.stem, path))
         else:
             others.append(path.name)
     if not found:
         raise ValueError(f"{folder} holds no hand-in: one folder or one .zip for each student, with the notebooks of work/")
-    return sorted(found, key=lambda hand_in: hand_in.student), others
+    return sorted(_apart(found), key=lambda hand_in: hand_in.student), others
+
+
+def _apart(found: list[HandIn]) -> list[HandIn]:
+    """The same hand-ins; those that would have one name have the whole name of their file."""
+    while True:
+        count = Counter(hand_in.student for hand_in in found)
+        apart = [hand_in if count[hand_in.student] == 1 else HandIn(hand_in.path.name, hand_in.path) for hand_in in found]
+        if apart == found:
+            return found
+        found = apart
 
 
 def exercise_cells(hand_in: HandIn, lessons: Sequence[reference.Lesson]) -> tuple[dict[str, dict[str, list[str]]], list[str]]:
@@ -93,9 +102,13 @@ def _by_number(content: bytes) -> dict[str, list[str]]:
 
 
 def _fitting(files: Sequence[_File], name: str) -> list[_File]:
-    """Notebooks whose name is, or begins with, the lesson's: by exact name, then the least nested, first."""
-    fitting = [file for file in files if file.place.name.lower().startswith(name.lower())]
-    return sorted(fitting, key=lambda file: (file.place.stem.lower() != name.lower(), len(file.place.parts), file.place))
+    """Notebooks whose name is, or holds, the lesson's: the exact name first, then by name, then the least nested."""
+    fitting = [file for file in files if name.lower() in file.place.name.lower()]
+    return sorted(fitting, key=lambda file: _order(file.place, name))
+
+
+def _order(place: PurePosixPath, name: str) -> tuple[bool, str, int, str]:
+    return place.stem.lower() != name.lower(), place.name, len(place.parts), str(place)
 
 
 def _text(content: bytes) -> str:
@@ -126,7 +139,7 @@ def _in_zip(path: Path, place: PurePosixPath) -> Iterator[_File | str]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+    except Exception as error:  # a stranger wrote it: there is no list of what can go wrong
         yield f"{path.name} is damaged: {error}"
         return
     for entry in entries:
@@ -147,8 +160,10 @@ def _zip_content(path: Path, entry: zipfile.ZipInfo) -> bytes:
     try:
         with zipfile.ZipFile(path) as archive, archive.open(entry) as file:
             return _limited(file.read(MOST_MB * 1_000_000 + 1))
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
-        raise Unreadable(f"it cannot be unpacked: {error}") from error  # RuntimeError: it wants a password
+    except Unreadable:
+        raise
+    except Exception as error:  # damaged, or it wants a password: as above
+        raise Unreadable(f"it cannot be unpacked: {error}") from error
 
 
 def _limited(content: bytes) -> bytes:

@@ -9,16 +9,23 @@ import json
 import math
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable
 from typing import IO, Any
 
-MOST_BYTES = 64_000_000  # of one message
+MOST_BYTES = 2_000_000  # of one message, and of what the ranges in it stand for
+MOST_PANDAS = 5_000  # pandas objects and columns in one message: each takes far longer to make than to write
+MOST_COLLIDING = 100  # keys of a dictionary that have one hash
 _DTYPE = re.compile(r"[<>|=]?([?biufc]\d*|U\d+|[mM]8(\[\w+\])?)$")
 Packed = Any  # what JSON can hold: a plain value as itself, anything else as {"kind": what it is made of}
 
 
 class NotTaken(ValueError):
-    """A value that does not travel: of a kind that is not known here, or too large."""
+    """A value that does not travel: of a kind that is not known here, or too large. `advice` says what does, or nothing."""
+
+    def __init__(self, what: str, advice: str = "") -> None:
+        super().__init__(what)
+        self.advice = advice
 
 
 class Malformed(ValueError):
@@ -43,7 +50,7 @@ def encode(value: Any) -> bytes:
 def decode(message: bytes) -> Any:
     """The value that `encode` turned into `message`. Raises Malformed for anything else, whatever it is."""
     try:
-        return _unpacked(json.loads(message))
+        return _unpacked(json.loads(message, object_hook=_Budget().spend))
     except Exception as error:  # a stranger wrote it: there is no list of what can go wrong
         raise Malformed(f"{type(error).__name__}: {error}"[:300]) from error
 
@@ -95,7 +102,7 @@ def _packed_array(array: Any) -> list[Packed]:
     if not _DTYPE.match(array.dtype.str):
         raise NotTaken(f"an array of dtype {array.dtype}")
     if array.nbytes > MOST_BYTES:
-        raise NotTaken(f"an array of {array.nbytes // 1_000_000} MB")
+        raise NotTaken(f"an array of {array.nbytes / 1e6:.3g} MB")
     return [array.dtype.str, list(array.shape), base64.b64encode(array.tobytes()).decode()]
 
 
@@ -106,7 +113,8 @@ def _packed_numpy(value: Any) -> Packed:
         return {"array": _packed_array(value)}
     if isinstance(value, np.generic):
         return {"scalar": _packed_array(np.asarray(value))}
-    raise NotTaken(f"a {type(value).__name__}")
+    array = isinstance(value, np.ndarray)  # a matrix or a masked array: what it does with == is its own
+    raise NotTaken(f"a {type(value).__name__}", "return a plain array: np.asarray(...)" if array else "")
 
 
 def _packed_tensor(value: Any) -> Packed:
@@ -134,6 +142,8 @@ def _packed_index(index: Any) -> Packed:
     import pandas as pd
 
     if isinstance(index, pd.RangeIndex):
+        if _range_bytes(index.start, index.stop, index.step) > MOST_BYTES:
+            raise NotTaken(f"a pandas RangeIndex of {len(index):,} rows")
         return {"range": [index.start, index.stop, index.step], "name": _packed(index.name)}
     if isinstance(index, pd.MultiIndex):
         raise NotTaken("a pandas MultiIndex")
@@ -157,7 +167,29 @@ def _packed_column(column: Any) -> Packed:
     raise NotTaken(f"a column of dtype {dtype}")
 
 
+def _range_bytes(start: int, stop: int, step: int) -> int:
+    """What a range takes once something reads its numbers."""
+    return 8 * max(0, -((start - stop) // step))
+
+
 # --- unpacking ---------------------------------------------------------------------------------------------------------
+
+
+class _Budget:
+    """What one message may ask for beyond its own length."""
+
+    def __init__(self) -> None:
+        self._range_bytes = self._pandas = 0
+
+    def spend(self, packed: dict[str, Packed]) -> dict[str, Packed]:
+        """`packed`, one object of the message, as it is. Raises ValueError where the message asks for too much."""
+        if "range" in packed:
+            self._range_bytes += _range_bytes(*packed["range"])
+        if packed.keys() & {"series", "frame", "index"}:
+            self._pandas += 1 + (len(packed["frame"][0]) if "frame" in packed else 0)
+        if self._range_bytes > MOST_BYTES or self._pandas > MOST_PANDAS:
+            raise ValueError(f"ranges of {self._range_bytes:,} bytes, {self._pandas:,} pandas objects")
+        return packed
 
 
 def _unpacked(packed: Packed) -> Any:
@@ -180,6 +212,8 @@ def _array(packed: Packed) -> Any:
     dtype, raw = np.dtype(text), base64.b64decode(content, validate=True)
     if any(type(size) is not int or size < 0 for size in shape) or math.prod(shape) * dtype.itemsize != len(raw):
         raise ValueError(f"shape {shape} with {len(raw)} bytes of {text}")
+    if dtype.itemsize == 0:  # <U0: as many as one likes, in no bytes
+        raise ValueError(f"dtype {text!r}")
     if not raw:
         return np.ndarray(tuple(shape), dtype)
     return np.frombuffer(bytearray(raw), dtype).reshape(tuple(shape))
@@ -222,7 +256,10 @@ def _column(packed: Packed) -> Any:
     import pandas as pd
 
     if "array" in packed:
-        return _array(packed["array"])
+        array = _array(packed["array"])
+        if array.ndim != 1:  # pandas would repeat one number for every row
+            raise ValueError(f"a column of {array.ndim} dimensions")
+        return array
     if "list" in packed:
         if packed["dtype"] not in ("object", "str"):
             raise ValueError(f"a column of dtype {packed['dtype']!r}")
@@ -231,9 +268,18 @@ def _column(packed: Packed) -> Any:
     return pd.Categorical.from_codes(_array(packed["codes"]), categories, ordered=bool(packed["ordered"]))
 
 
+def _dict(pairs: Packed) -> dict[Any, Any]:
+    """A dictionary. Keys that were chosen to have one hash would take hours."""
+    made = [(_unpacked(key), _unpacked(item)) for key, item in pairs]
+    hashes = Counter(hash(key) for key, _ in made)
+    if hashes and max(hashes.values()) > MOST_COLLIDING:
+        raise ValueError(f"{max(hashes.values()):,} keys with one hash")
+    return dict(made)
+
+
 _KINDS: dict[str, Callable[[Packed], Any]] = {
     "tuple": lambda items: tuple(_unpacked(item) for item in items),
-    "dict": lambda pairs: {_unpacked(key): _unpacked(item) for key, item in pairs},
+    "dict": _dict,
     "array": _array,
     "scalar": lambda packed: _array(packed)[()],
     "tensor": _tensor,

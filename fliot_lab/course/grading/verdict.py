@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import sys
 import threading
 import warnings
@@ -10,10 +11,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+from fliot_lab.course import source
 from fliot_lab.course.checks import CheckFailed
 from fliot_lab.course.grading import reference
 from fliot_lab.course.grading.process import Child, Limits, Refused, Stopped, Unavailable
 
+_TOUCHES = "touches the checks (imports or overwrites the lesson's checks in line {line}: take that line out)"
 MOST_CODE = 100_000  # characters of one exercise's cells
 
 
@@ -42,8 +45,9 @@ def of_lesson(
 ) -> Graded:
     """Verdicts on the exercise cells of one student, which are given by the exercise's number.
 
-    All run in one process; where it ends, the exercises after that have a new one. Raises process.Interrupted when `stop`
-    is set.
+    All run in one process, each in names of its own. What one changes in the modules that were imported (numpy's random
+    state, an attribute) the next ones see. Where the process ends, the exercises after that have a new one. Raises
+    process.Interrupted when `stop` is set.
     """
     verdicts, cut = [], None
     with contextlib.ExitStack() as processes:
@@ -92,20 +96,31 @@ def read(lesson: reference.Lesson, task: reference.Task, codes: Sequence[str]) -
     runnable, notes = {}, []
     for place, given in enumerate(codes, 1):
         where = f" of its cell {place}" if len(codes) > 1 else ""
-        code, magics = reference.without_magics(given)
+        code, magics = source.without_magics(given.replace("\r\n", "\n").replace("\r", "\n"))
         try:
+            code = reference.without_own_import(code, lesson.check_imports)
             touched = reference.touches_checks(code, lesson.checks)
             calls = reference.calls_package(code, task, lesson.package)
+            lookups = reference.looks_up(code)
         except SyntaxError as error:
+            if _is_command(code, error.lineno):
+                message = f"IPython commands do not work in an exercise (line {error.lineno}{where})"
+                return Verdict(task, False, message, whole)
             return Verdict(task, False, f"syntax error: {error.msg} (line {error.lineno}{where})", whole)
         except (ValueError, RecursionError, MemoryError) as error:
             return Verdict(task, False, f"Python cannot read the cell ({type(error).__name__})", whole)
         if touched:
-            return Verdict(task, False, f"touches the checks (line {touched}{where})", whole)
+            return Verdict(task, False, _TOUCHES.format(line=f"{touched}{where}"), whole)
         notes += [f"calls the package: line {_listed(calls)}{where}"] if calls else []
+        notes += [f"looks things up at run time: line {_listed(lookups)}{where}"] if lookups else []
         notes += [f"IPython commands left out: line {_listed(magics)}{where}"] if magics else []
         runnable[f"<exercise {task.heading.number}{', cell ' + str(place) if where else ''}>"] = code
     return Runnable(runnable, tuple(notes))
+
+
+def _is_command(code: str, line: int | None) -> bool:
+    """Whether this line, which Python does not understand, is like `files = !ls` or `x = %magic`."""
+    return line is not None and bool(re.match(r"[^#'\"=]*=\s*[!%]", "".join(code.split("\n")[line - 1 : line])))
 
 
 def _listed(lines: Sequence[int]) -> str:
