@@ -198,6 +198,7 @@ seconds = (flows["ts"] - flows["ts"].min()).dt.total_seconds().to_numpy()  # (n,
 # ### Exercise 1.1: the ceiling
 #
 # Write `ceiling(X, y)`: from vectors (n, d) and their classes (n,) the best possible accuracy $A^{*}$ of the formula, one number.
+# Vectors are compared exactly: values may be fractions, or large.
 #
 # <details><summary>Hint</summary>
 #
@@ -336,7 +337,7 @@ plots.slider(draw_events, options=[1, 10, 60, 600, 3600], start=60, name="gap in
 # %% [markdown]
 # ### Exercise 1.3: who has a twin?
 #
-# A **twin** of a test row is a training row with the same vector: the same value in every feature. Write `has_twin(X_train, X_test)`:
+# A **twin** of a test row is a training row with the same vector: exactly the same value in every feature. Write `has_twin(X_train, X_test)`:
 # from (n, d) and (m, d) an array (m,) of True and False, True where the test row has a twin in training.
 #
 # <details><summary>Hint</summary>
@@ -382,8 +383,9 @@ assert np.array_equal(b[~has_twin(X[a], X[b])], splits.without_duplicates(X, a, 
 #
 # Write `split_by_time(ts, captures, test_fraction)`: row numbers `(train, test)`. Of each capture, by itself, the last
 # `round(test_fraction * rows)` rows in time are the test, the rest is training. Every test row is strictly later than every training row of
-# its capture: rows that share the time of the last training row stay in training. `ts` (n,) is in any order, and the rows of the
-# captures may be mixed.
+# its capture: rows that share the time of the last training row stay in training. Where no training row is left, all rows of the
+# capture are test. `round` is Python's: from a half it goes to the even number (2.5 to 2, 3.5 to 4). `ts` (n,) is in any order, and the
+# rows of the captures may be mixed.
 #
 # <details><summary>Hint</summary>
 #
@@ -400,8 +402,8 @@ def split_by_time(ts, captures, test_fraction):  # (n,), (n,), share -> (train,)
     for name in np.unique(captures):
         rows = np.flatnonzero(captures == name)
         size = round(test_fraction * len(rows))
-        last = np.sort(ts[rows])[len(rows) - size - 1]  # time of the last training row
-        is_test[rows] = ts[rows] > last
+        training = np.sort(ts[rows])[: len(rows) - size]
+        is_test[rows] = ts[rows] > (training[-1] if len(training) else -np.inf)
     return np.flatnonzero(~is_test), np.flatnonzero(is_test)
     # end solution
 

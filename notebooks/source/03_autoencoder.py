@@ -209,7 +209,7 @@ assert np.allclose(scores, scores_by_hand(model, X[test]), rtol=1e-4, atol=1e-6)
 #
 # Write `choose_threshold(benign_scores, allowed)`: from the scores (n,) of benign flows that were held out and a share from 0 to below 1
 # the **smallest** threshold with at most a share `allowed` of the scores **strictly above** it. An alarm is a score strictly above the
-# threshold; scores may be equal.
+# threshold; scores may be equal. Return it unrounded.
 #
 # <details><summary>Hint</summary>
 #

@@ -9,6 +9,7 @@ import io
 import re
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +20,8 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
+from scipy.stats import rankdata
+from sklearn.tree import DecisionTreeClassifier
 
 from fliot_lab import ROOT, evaluation, plots
 from fliot_lab.course import checks
@@ -286,6 +289,95 @@ def test_a_loop_or_a_list_is_as_good_as_numpy() -> None:
     CHECKS["1.4"].check(lambda *asked: tuple(side.tolist()[::-1] for side in splits.by_time(*asked)))
 
 
+def naive_threshold(scores: np.ndarray, allowed: float) -> Any:
+    return np.sort(scores)[::-1][int(allowed * len(scores))]
+
+
+def single_squeeze(Z_fit: np.ndarray, Z_new: np.ndarray, b: int) -> Any:
+    Z_fit, Z_new = Z_fit.astype(np.float32), Z_new.astype(np.float32)
+    mean = Z_fit.mean(axis=0)
+    V = np.linalg.svd(Z_fit - mean)[2][:b]
+    return np.square((Z_new - mean) - (Z_new - mean) @ V.T @ V).mean(axis=1)
+
+
+def pairs_in_torch(attacks: np.ndarray, benign: np.ndarray) -> Any:
+    gap = torch.from_numpy(attacks).float()[:, None] - torch.from_numpy(benign).float()
+    return torch.sign(gap).mean() / 2 + 0.5
+
+
+def counted(X: np.ndarray, y: np.ndarray) -> Any:
+    pairs = Counter((row.tobytes(), label) for row, label in zip(X, y, strict=True))
+    best: Counter[bytes] = Counter()
+    for (row, _), size in pairs.items():
+        best[row] = max(best[row], size)
+    return best.total() / len(y)
+
+
+def full_tree(X: np.ndarray, y: np.ndarray, depth: int | None = None) -> Any:
+    return DecisionTreeClassifier(max_depth=depth, random_state=0).fit(X, y).score(X, y)
+
+
+RIGHT = {
+    "the step in single precision": ("0.1", lambda u, n: (n / n.sum()).astype(np.float32) @ u.astype(np.float32)),
+    "a tree that splits until nothing is left to split": ("1.1", full_tree),
+    "counts in a dictionary": ("1.1", counted),
+    "each with each": ("1.3", lambda X_train, X_test: (X_test[:, None] == X_train).all(axis=2).any(axis=1)),
+    "the squeeze in single precision": ("3.1", single_squeeze),
+    "the scores sorted": ("3.2", naive_threshold),
+    "NumPy's quantile without interpolation": ("3.2", lambda s, a: np.quantile(s, 1 - a, method="inverted_cdf")),
+    "a mean in single precision": (
+        "3.3", lambda attack, s, fpr: (s[attack] > naive_threshold(s[~attack], fpr)).astype(np.float32).mean()),
+    "pairs in single precision": ("3.4", pairs_in_torch),
+    "the ranks of the test by Mann and Whitney": (
+        "3.4", lambda h, m: (rankdata(np.r_[h, m])[: len(h)].mean() - (len(h) + 1) / 2) / len(m)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_another_right_answer_passes(name: str) -> None:
+    number, answer = RIGHT[name]
+    CHECKS[number].check(answer)
+
+
+# --- words for mistakes that are not planted -----------------------------------------------------------------------------
+
+
+def test_a_shallow_tree_is_told_that_vectors_are_taken_for_one() -> None:
+    assert "such as a shallow tree" in str(complaint("1.1", lambda X, y: full_tree(X, y, depth=6)))
+
+
+def test_a_capture_without_training_row_is_named_where_an_index_fails() -> None:
+    def answer(ts: np.ndarray, captures: np.ndarray, test_fraction: float) -> Any:
+        is_test = np.zeros(len(ts), dtype=bool)
+        for name in np.unique(captures):
+            rows = captures == name
+            is_test[rows] = ts[rows] > np.sort(ts[rows])[-round(test_fraction * rows.sum()) - 1]
+        return np.flatnonzero(~is_test), np.flatnonzero(is_test)
+
+    message = str(complaint("1.4", answer))
+    assert message.startswith("A capture of 1 row at a fraction of 0.6 has round(0.6) = 1 test row")
+    assert "IndexError: index -2 is out of bounds" in message
+
+
+@pytest.mark.parametrize("number", ["3.2", "3.3"])
+def test_an_index_after_the_last_score_is_told_how_many_may_lie_above(number: str) -> None:
+    def cut(scores: np.ndarray, allowed: float) -> Any:
+        return np.sort(scores)[::-1][int(np.ceil(allowed * len(scores)))]
+
+    answers = {"3.2": cut, "3.3": lambda attack, scores, fpr: (scores[attack] > cut(scores[~attack], fpr)).mean()}
+    message = str(complaint(number, answers[number]))
+    assert "index 1 is out of bounds" in message
+    assert "Benign scores: 1; allowed above the threshold: 0, since 1 would be more than a share of 0.1." in message
+
+
+@pytest.mark.parametrize("offset", [1e-9, 1e-7, -1e-6])
+def test_a_threshold_that_is_nearly_right_reads_differently_from_the_right_one(offset: float) -> None:
+    message = str(complaint("3.2", lambda scores, allowed: naive_threshold(scores, allowed) * (1 + offset)))
+    assert "return one of the scores, unrounded" in message
+    right, yours = re.findall(r"threshold is ([\d.]+) .* yours is ([\d.]+)", message)[0]
+    assert right != yours
+
+
 # --- the parts that checks are made of -------------------------------------------------------------------------------
 
 
@@ -342,6 +434,41 @@ def test_ask_names_the_line_that_raised_and_keeps_the_error() -> None:
     assert isinstance(failure.value.__cause__, ValueError)
     with pytest.raises(CheckFailed, match=r"raised TypeError: .*takes 1 positional argument but 2 were given$"):
         checks.ask(divide, 1, 2)
+
+
+def test_ask_says_of_a_name_that_is_not_there_that_an_exercise_is_run_alone() -> None:
+    def unknown() -> Any:
+        return naive_treshold  # noqa: F821
+
+    def too_early() -> Any:
+        found += 1  # noqa: F821
+        return found
+
+    with pytest.raises(CheckFailed, match=r"NameError: name 'naive_treshold' .*alone.*define it in this cell\) in your line"):
+        checks.ask(unknown)
+    with pytest.raises(CheckFailed, match="UnboundLocalError") as failure:
+        checks.ask(too_early)
+    assert "run alone" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "texts"),
+    [
+        (0.5, 2.0, ("0.5", "2")),
+        (0.76741, 0.76742, ("0.76741", "0.76742")),
+        (4.144, 4.144 + 1e-12, ("4.144", "4.144000000001")),
+        (1.0, 1.0, ("1", "1")),
+        (0.1, 0.1 + 2**-56, ("0.10000000000000001", "0.10000000000000002")),
+    ],
+)
+def test_two_numbers_are_told_apart(one: float, other: float, texts: tuple[str, str]) -> None:
+    assert checks.told_apart(one, other) == texts
+
+
+def test_two_lists_are_told_apart() -> None:
+    assert checks.lists_told_apart(np.array([1.0, 2 / 3]), np.array([1.0, 2.0])) == ([1, 0.667], [1, 2])
+    assert checks.lists_told_apart(np.array([2 / 3]), np.array([0.66672])) == ([0.66667], [0.66672])
+    assert checks.lists_told_apart(np.array([2.0]), np.array([2.0])) == ([2], [2])
 
 
 def test_ask_says_that_an_exercise_is_not_solved_yet() -> None:

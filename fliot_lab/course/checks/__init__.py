@@ -108,7 +108,10 @@ def _described(error: BaseException) -> str:
     """An error in the student's function: what, and on which of its lines."""
     where = traceback.extract_tb(error.__traceback__)[1:]  # without our own frame
     line = f" in your line `{where[0].line}`" if where and where[0].line else ""
-    return f"your function raised {type(error).__name__}: {error}{line}"
+    alone = ""
+    if type(error) is NameError:  # not its child UnboundLocalError, of a name that the answer does define
+        alone = " (an exercise's cell is run alone, with the lesson's imports: define it in this cell)"
+    return f"your function raised {type(error).__name__}: {error}{alone}{line}"
 
 
 def number(received: Any, name: str) -> float:
@@ -146,6 +149,21 @@ def recognised(
         if all(np.allclose(road(*copy.deepcopy(case)), found) for case, found in zip(cases, received, strict=True)):
             return words
     return None
+
+
+def told_apart(expected: float, found: float) -> tuple[str, str]:
+    """Both numbers in four digits, or in as many as it takes until the two read differently."""
+    texts = [(f"{expected:.{digits}g}", f"{found:.{digits}g}") for digits in range(4, 18)]
+    return next((pair for pair in texts if pair[0] != pair[1]), texts[0])
+
+
+def lists_told_apart(expected: npt.NDArray[Any], found: npt.NDArray[Any]) -> tuple[list[float], list[float]]:
+    """Both arrays (n,) in three decimals, or in as many as it takes until the two read differently."""
+    for places in range(3, 17):
+        one, other = ([round(float(value), places) for value in values] for values in (expected, found))
+        if one != other:
+            break
+    return one, other
 
 
 def passed(tested: str) -> None:

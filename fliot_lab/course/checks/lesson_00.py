@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fliot_lab.course.checks import CheckFailed, Exercise, array, ask, passed, recognised
+from fliot_lab.course.checks import CheckFailed, Exercise, array, ask, lists_told_apart, passed, recognised, told_apart
 
 Floats = npt.NDArray[np.floating[Any]]
 Flows = npt.NDArray[np.int64]
@@ -60,19 +60,13 @@ def _step(received: Any, updates: Floats, flows: Flows) -> Floats:
 def _example(updates: Floats, flows: Flows, expected: Floats, found: Floats) -> str:
     """The case in words: whole where it is small, otherwise the parameter that is furthest off."""
     if updates.size <= 16:
-        return (
-            f"For updates = {updates.tolist()} and flows = {flows.tolist()} the step is {_rounded(expected)}, "
-            f"and yours is {_rounded(found)}"
-        )
+        right, yours = lists_told_apart(expected, found)
+        return f"For updates = {updates.tolist()} and flows = {flows.tolist()} the step is {right}, and yours is {yours}"
     worst = int(np.abs(found - expected).argmax())
     return (
         f"With {len(flows)} clients and {updates.shape[1]} parameters, parameter {worst} of the step is "
-        f"{expected[worst]:.4g}, and yours is {found[worst]:.4g}"
+        "{}, and yours is {}".format(*told_apart(expected[worst], found[worst]))
     )
-
-
-def _rounded(values: Floats) -> list[float]:
-    return [round(float(value), 3) for value in values]
 
 
 # ------------------------------------------------------------------------------------------------------- wrong answers

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fliot_lab.course.checks import CheckFailed, Draw, Exercise, array, ask, passed, recognised
+from fliot_lab.course.checks import CheckFailed, Draw, Exercise, array, ask, lists_told_apart, passed, recognised, told_apart
 
 Floats = npt.NDArray[np.float64]
 
@@ -70,19 +70,14 @@ def _errors(received: Any, Z_fit: Floats, Z_new: Floats, b: int) -> Floats:
 def _squeezed(Z_fit: Floats, Z_new: Floats, b: int, expected: Floats, found: Floats) -> str:
     """The case in words: whole where it is small, otherwise the row that is furthest off."""
     if Z_fit.size <= 12:
-        return (
-            f"For Z_fit = {Z_fit.tolist()}, Z_new = {Z_new.tolist()} and b = {b} the errors are {_rounded(expected)}, "
-            f"and yours are {_rounded(found)}"
-        )
+        right, yours = lists_told_apart(expected, found)
+        given = f"Z_fit = {Z_fit.tolist()}, Z_new = {Z_new.tolist()} and b = {b}"
+        return f"For {given} the errors are {right}, and yours are {yours}"
     worst = int(np.abs(found - expected).argmax())
     return (
         f"With {len(Z_fit)} rows to fit, {Z_fit.shape[1]} features and b = {b}, the error of Z_new[{worst}] is "
-        f"{expected[worst]:.4g}, and yours is {found[worst]:.4g}"
+        "{}, and yours is {}".format(*told_apart(expected[worst], found[worst]))
     )
-
-
-def _rounded(values: Floats) -> list[float]:
-    return [round(float(value), 3) for value in values]
 
 
 def _draw_errors(expected: Floats, found: Floats) -> Draw:
@@ -91,8 +86,9 @@ def _draw_errors(expected: Floats, found: Floats) -> Draw:
 
         rows = {"expected": expected.tolist(), "yours": found.tolist()}
         figure = plots.line(rows, ylabel="mean squared error", xlabel="row of Z_new, the first is 1", title="Error of each row")
-        said = f"The first rows: expected {_rounded(expected[:5])}, yours {_rounded(found[:5])}."
-        return figure, f"Error of each of {len(expected)} rows, expected beside yours. {said}"
+        right, yours = lists_told_apart(expected[:5], found[:5])
+        text = f"Error of each of {len(expected)} rows, expected beside yours. The first rows: expected {right}, yours {yours}."
+        return figure, text
 
     return draw
 
@@ -117,11 +113,26 @@ _not_centred = _squeezer(centre=lambda Z_fit, Z_new: 0.0)
 _centred_on_new = _squeezer(centre=lambda Z_fit, Z_new: Z_new.mean(axis=0))
 _fitted_to_new = _squeezer(centre=lambda Z_fit, Z_new: Z_new.mean(axis=0), fitted_to=lambda Z_fit, Z_new: Z_new)
 _last_directions = _squeezer(directions=lambda V, b: V[-b:])
+_one_more = _squeezer(directions=lambda V, b: V[: b + 1])
+_one_fewer = _squeezer(directions=lambda V, b: V[: b - 1])
 _columns = _squeezer(directions=lambda V, b: V[:, :b].T)
 _sum = _squeezer(error=lambda gap: (gap**2).sum(axis=1))
+_norm = _squeezer(error=lambda gap: np.linalg.norm(gap, axis=1))
+_absolute = _squeezer(error=lambda gap: np.abs(gap).mean(axis=1))
 _root = _squeezer(error=lambda gap: np.sqrt((gap**2).mean(axis=1)))
 _one_for_all = _squeezer(error=lambda gap: (gap**2).mean())
 _over_the_rows = _squeezer(error=lambda gap: (gap**2).mean(axis=0))
+
+
+def _own_mean(Z_fit: Floats, Z_new: Floats, b: int) -> Any:
+    V = np.linalg.svd(Z_fit - Z_fit.mean(axis=0), full_matrices=False)[2][:b]
+    gap = (Z_new - Z_new.mean(axis=0)) @ (np.eye(V.shape[1]) - V.T @ V)
+    return (gap**2).mean(axis=1)
+
+
+def _only_fit_centred(Z_fit: Floats, Z_new: Floats, b: int) -> Any:
+    V = np.linalg.svd(Z_fit - Z_fit.mean(axis=0), full_matrices=False)[2][:b]
+    return ((Z_new - Z_new @ V.T @ V) ** 2).mean(axis=1)
 
 
 def _mean_not_added(Z_fit: Floats, Z_new: Floats, b: int) -> Any:
@@ -146,16 +157,27 @@ def _squeezed_in_place(Z_fit: Floats, Z_new: Floats, b: int) -> Any:
 _SQUEEZES: dict[Callable[..., Any], str] = {
     _not_centred: "Your rows are not centred. The first direction then points from zero to the middle of the flows, and not "
     "along the way in which they differ. Take the mean of Z_fit off both Z_fit and Z_new.",
-    _centred_on_new: "You centre on the mean of Z_new. That is the mean of the flows being judged: the score of a flow would "
-    "depend on who else is judged with it, and attacks would move the middle. Use the mean of Z_fit.",
+    _only_fit_centred: "You take the mean off Z_fit and not off Z_new. The directions start at the mean: take the mean of "
+    "Z_fit off Z_new as well, before the projection.",
+    **dict.fromkeys(
+        (_centred_on_new, _own_mean),
+        "You centre on the mean of Z_new. That is the mean of the flows being judged: the score of a flow would depend on who "
+        "else is judged with it, and attacks would move the middle. Use the mean of Z_fit.",
+    ),
     _fitted_to_new: "You fit to Z_new: its mean and directions, and so the attacks learn to rebuild themselves. Mean and "
     "directions come from Z_fit, which is benign.",
     _last_directions: "You keep the last directions, those along which benign flows differ least. np.linalg.svd gives the "
     "largest first: keep the first b rows.",
+    _one_more: "You keep one direction too many: b of them, V[:b]. Python leaves out the end of a slice.",
+    _one_fewer: "You keep one direction too few: b of them, V[:b]. Python leaves out the end of a slice, so 0 to b - 1 are b.",
     _columns: "You take columns where the directions are rows. np.linalg.svd returns its third matrix transposed already: row "
     "i is direction i, so take [:b], of shape (b, d).",
     _sum: "You add the squared errors of a row, and the formula has 1/d in front: take their mean. Otherwise a threshold means "
     "something else with every number of features.",
+    _norm: "You return the length of the gap between a row and what is rebuilt of it (np.linalg.norm). The formula is the mean "
+    "of the squares: (gap ** 2).mean(axis=1), without a root.",
+    _absolute: "You forgot the square: you take the mean of the gaps' sizes. The formula squares each gap, so that one large "
+    "gap counts more than many small ones.",
     _root: "You take the square root of the mean. The order of the flows stays, but the formula has none, and a threshold on "
     "squared errors would not fit.",
     _mean_not_added: "You compare Z_new with a rebuilt row from which the mean is still missing. Add the mean after the "
@@ -171,6 +193,12 @@ SQUEEZE = Exercise(
         _last_directions: "keep the last directions",
         _one_for_all: "one error for all",
         _over_the_rows: "one error for each of the",
+        _own_mean: "centre on the mean of Z_new",
+        _only_fit_centred: "not off Z_new",
+        _one_more: "one direction too many",
+        _one_fewer: "one direction too few",
+        _norm: "length of the gap",
+        _absolute: "forgot the square",
         _sum: "1/d in front",
         _root: "square root",
         _columns: "columns where the directions are rows",
