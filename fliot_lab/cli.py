@@ -58,6 +58,36 @@ def data_sample(
         raise _fail(error) from error
 
 
+@data.command("setups")
+def data_setups(
+    out: Annotated[Path, typer.Argument(help="New folder for the simulated packets.")],
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal files.")] = 7,
+    setups: Annotated[int, typer.Option(help="Set-ups of each device.")] = 20,
+) -> None:
+    """Simulate the packets of 25 devices while they are set up, as pcap files."""
+    from fliot_lab.data.sample.setups import generate_setups
+
+    try:
+        typer.echo(f"{len(generate_setups(out, seed, setups=setups))} simulated set-ups in {out}")
+    except (ValueError, OSError) as error:
+        raise _fail(error) from error
+
+
+@data.command("hosts")
+def data_hosts(
+    out: Annotated[Path, typer.Argument(help="New folder for the simulated records.")],
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal files.")] = 7,
+    hours: Annotated[float, typer.Option(help="Length of each device's telemetry.")] = 24,
+) -> None:
+    """Simulate what the devices' own computers report: telemetry, and traces of system calls."""
+    from fliot_lab.data.sample.hosts import write_hosts
+
+    try:
+        typer.echo(f"{len(write_hosts(out, seed, hours=hours))} simulated files in {out}")
+    except (ValueError, OSError) as error:
+        raise _fail(error) from error
+
+
 @data.command("parquet")
 def data_parquet(log: Annotated[Path, typer.Argument(help="A conn log, however large.")], out: Path) -> None:
     """Convert a conn log to Parquet in bounded memory."""

@@ -44,7 +44,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_every_command_explains_itself() -> None:
-    commands = {"data": ["fetch", "sample", "parquet"], "course": ["build", "run", "check", "grade", "release"]}
+    commands = {"data": ["fetch", "sample", "setups", "hosts", "parquet"], "course": ["build", "run", "check", "grade", "release"]}
     for words in ([group, name] for group, names in commands.items() for name in names):
         answer = fliot(*words, "--help")
         assert answer.exit_code == 0
@@ -174,6 +174,20 @@ def test_parquet_converts_and_refuses(tmp_path: Path) -> None:
         assert answer.stderr.startswith("fliot: ")
         assert str(path) in answer.stderr
         assert not (tmp_path / "none.parquet").exists()
+
+
+@pytest.mark.parametrize(("command", "option"), [("setups", "--setups"), ("hosts", "--hours")])
+def test_packets_and_hosts_are_simulated_into_a_folder_of_their_own(tmp_path: Path, command: str, option: str) -> None:
+    answer = fliot("data", command, tmp_path / "out", "--seed", 3, option, 1)
+    assert answer.exit_code == 0, answer.stderr
+    made = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert int(answer.stdout.split()[0]) <= len(made)
+    assert "SIMULATED" in (tmp_path / "out" / "README.txt").read_text()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    answer = fliot("data", command, tmp_path / "mine")
+    assert (answer.exit_code, len(answer.stderr.splitlines())) == (1, 1)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 
 # --- course ------------------------------------------------------------------------------------------------------------
