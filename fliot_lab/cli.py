@@ -46,13 +46,21 @@ def data_fetch(
 def data_sample(
     out: Annotated[Path, typer.Argument(help="New folder for the simulated captures.")],
     seed: Annotated[int, typer.Option(help="Equal seeds give equal files.")] = 7,
-    size: Annotated[int, typer.Option(help="Flows in all captures together.")] = 40_000,
+    size: Annotated[int, typer.Option(help="Flows in all captures together.")] = 60_000,
+    scenario: Annotated[
+        str | None, typer.Option(help="home, hospital, factory or city. Default: one device a capture.")
+    ] = None,
+    malware: Annotated[
+        str | None,
+        typer.Option(help='Families that infect a device, a capture for each: "mirai okiru torii hakai hide-and-seek".'),
+    ] = None,
 ) -> None:
-    """Simulate eight captures in IoT-23's layout."""
+    """Simulate captures in IoT-23's layout: the default set of eight, or a scenario's network with and without malware."""
     from fliot_lab.data import sample
 
     try:
-        for path in sample.generate(out, seed=seed, size=size):
+        families = None if malware is None else malware.replace(",", " ").split()
+        for path in sample.generate(out, seed=seed, size=size, scenario=scenario, malware=families):
             typer.echo(path)
     except (ValueError, OSError) as error:
         raise _fail(error) from error

@@ -44,7 +44,10 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 def test_every_command_explains_itself() -> None:
-    commands = {"data": ["fetch", "sample", "setups", "hosts", "parquet"], "course": ["build", "run", "check", "grade", "release"]}
+    commands = {
+        "data": ["fetch", "sample", "setups", "hosts", "parquet"],
+        "course": ["build", "run", "check", "grade", "release"],
+    }
     for words in ([group, name] for group, names in commands.items() for name in names):
         answer = fliot(*words, "--help")
         assert answer.exit_code == 0
@@ -78,11 +81,29 @@ def test_sample_writes_captures_and_says_where(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in paths] != first
 
 
+def test_sample_writes_a_scenario_with_its_malware(tmp_path: Path) -> None:
+    options = ("--seed", 3, "--size", 1500, "--scenario", "city", "--malware", "mirai, torii")
+    answer = fliot("data", "sample", tmp_path / "city", *options)
+    assert answer.exit_code == 0
+    paths = [Path(line) for line in answer.stdout.splitlines()]
+    assert paths == list(iot23.captures(tmp_path / "city").values())
+    assert [path.parts[-3] for path in paths] == [
+        f"SIM-City-{kind}-1"
+        for kind in (
+            "Honeypot-Capture-1",
+            "Malware-Capture-1",
+            "Malware-Capture-2",
+        )
+    ]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--size", "1"], f"fliot: size=1: expected a whole number, {sample.SMALLEST_SIZE} or more"),
         (["--seed", "-1"], "fliot: seed=-1: expected a whole number, 0 or more"),
+        (["--scenario", "farm"], "fliot: scenario='farm' is unknown; choose one of home, hospital, factory, city"),
+        (["--malware", "zeus"], f"fliot: malware='zeus' is unknown; choose from {', '.join(sample.FAMILIES)}"),
     ],
 )
 def test_sample_refuses(tmp_path: Path, options: list[str], message: str) -> None:

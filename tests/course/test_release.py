@@ -45,9 +45,7 @@ def test_it_holds_lessons_package_and_data_instructions(copy: Path) -> None:
 
 def test_it_holds_no_solution(copy: Path) -> None:
     names = {path.relative_to(copy).as_posix() for path in copy.rglob("*")}
-    assert not [
-        name for name in names if name.startswith(("tests", "notebooks/source", "build", "results", "docs", "benchmarks"))
-    ]
+    assert not [name for name in names if name.startswith(("tests", "notebooks/source", "build", "docs", "benchmarks"))]
     marked = re.compile(r"^ *# solution\n(.*?)^ *# end solution$", flags=re.M | re.S)
     lines = {
         line.strip() for lesson in build.lessons() for body in marked.findall(lesson.source.read_text("utf-8"))

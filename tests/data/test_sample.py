@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from fliot_lab.data import sample, zeek
 from fliot_lab.data.sample import connections
-from fliot_lab.data.sample.captures import SHORTEST
 
 CLASSES = {
     "Benign",
@@ -23,9 +22,12 @@ CLASSES = {
     "DDoS",
     "C&C",
     "C&C-HeartBeat",
+    "C&C-HeartBeat-Attack",
+    "C&C-Mirai",
     "C&C-Torii",
     "C&C-FileDownload",
     "FileDownload",
+    "Attack",
 }
 SMALL = 2000  # flows; enough for every behaviour, and quick
 
@@ -136,6 +138,15 @@ def written(flows: pl.DataFrame) -> pl.Series:
     return flows.select(pl.min_horizontal(forgets, ends.max())).to_series()
 
 
+def joined(flows: pl.DataFrame) -> int:
+    """Rows that begin while Zeek still remembers a connection between the same ends: it would have made one row of the two."""
+    ends = ["id.orig_h", "id.orig_p", "id.resp_h", "id.resp_p", "proto"]
+    idle = pl.when(TCP | (pl.col("service").cast(pl.String) == "dns").fill_null(False)).then(0.0).otherwise(59.9)
+    begins = pl.col("ts").dt.epoch("us") / 1e6
+    timed = flows.sort("ts").with_columns(begins=begins, over=begins + pl.col("duration").fill_null(0) + idle)
+    return int(timed.select((pl.col("begins") < pl.col("over").shift(1).over(ends)).sum()).item())
+
+
 def retries(flows: pl.DataFrame) -> pl.DataFrame:
     """Rows of unanswered attempts of three SYNs and more, with `nth` in their attempt and `after` its first row in seconds."""
     ends = ["id.orig_h", "id.orig_p", "id.resp_h", "id.resp_p"]
@@ -189,6 +200,15 @@ def test_zeek_writes_a_connection_when_it_forgets_it(real_root: Path) -> None:
     assert sum(inversions(begun(real), 1.0) for real in captures.values()) > 0.1 * total
 
 
+@pytest.mark.real
+def test_zeek_makes_one_row_of_what_follows_closely(real_root: Path) -> None:
+    assert sum(joined(rows(path)) for path in real_root.rglob("conn.log.labeled")) == 0
+
+
+def test_no_two_simulated_rows_should_have_been_one(flows: dict[str, pl.DataFrame]) -> None:
+    assert {name: joined(capture) for name, capture in flows.items()} == dict.fromkeys(flows, 0)
+
+
 def test_simulated_rows_stand_in_zeeks_order_not_in_that_of_time(flows: dict[str, pl.DataFrame]) -> None:
     for capture in flows.values():
         assert inversions(begun(capture), 1.0) > 10
@@ -201,7 +221,7 @@ def test_a_real_bot_retries_as_the_simulated_one_does(real_root: Path, flows: di
         rows(real_root / "CTU-IoT-Malware-Capture-8-1/bro/conn.log.labeled"),
         flows["SIM-Malware-Capture-4-1"],
     ):
-        attempts = retries(capture)
+        attempts = retries(capture.filter(pl.col("label").cast(pl.String) == "C&C"))
         for nth, seconds in enumerate([0, 7, 15, 31]):
             after = attempts.filter(pl.col("nth") == nth)["after"]
             assert len(after) > 100
@@ -257,9 +277,9 @@ def test_packets_and_bytes_are_those_of_a_sum_by_hand() -> None:
     assert counts(call) == ("SF", "ShADadfF", 5, 44 + 4 * 40 + 100, 5, 44 + 4 * 40 + 200)
     clock = connections.udp(48, nothing + 1, 48, nothing + 1, seconds=0.02)
     assert counts(clock) == ("SF", "Dd", 1, 76, 1, 76)
-    _, begins, silent = connections.unanswered(rng, 4, (6,))
+    _, begins, silent = connections.unanswered(rng, 1, (6,))
     assert [counts(silent[i]) for i in range(4)] == [("S0", "S", 3, 180, 0, 0)] + 3 * [("S0", "S", 1, 60, 0, 0)]
-    assert begins == pytest.approx([0, 7, 15, 31], rel=connections.TIMER_SLACK)
+    assert begins == pytest.approx([0, 7, 15, 31], rel=0.07)
 
 
 def counts(flows: pl.DataFrame) -> tuple[Any, ...]:
@@ -279,12 +299,24 @@ def test_the_default_sample_has_the_classes_and_their_imbalance(flows: dict[str,
     everything = pl.concat(flows.values())
     sizes = dict(everything["label"].cast(pl.String).value_counts().iter_rows())
     assert set(sizes) == CLASSES
-    assert len(everything) == sample.DEFAULT_SIZE == 40_000
-    assert all(10 <= sizes[rare] <= 20 for rare in ("C&C-Torii", "C&C-FileDownload", "FileDownload"))
-    assert all(sizes[common] >= 5000 for common in ("Benign", "PartOfAHorizontalPortScan", "Okiru", "DDoS"))
+    assert len(CLASSES) == 12
+    assert len(everything) == sample.DEFAULT_SIZE == 60_000
+    rare = {"C&C-Mirai", "C&C-Torii", "C&C-FileDownload", "FileDownload", "C&C-HeartBeat-Attack"}
+    assert all(2 <= sizes[name] < 100 for name in rare)
+    assert all(sizes[name] > 1000 for name in CLASSES - rare)
+    assert all(sizes[common] >= 4000 for common in ("Benign", "PartOfAHorizontalPortScan", "Okiru", "DDoS", "C&C"))
     benign = [name for name, capture in flows.items() if capture["label"].n_unique() == 1]
     assert benign == [f"SIM-Honeypot-Capture-{n}-1" for n in (1, 2, 3)]
     assert len(flows) == 8
+
+
+def test_lessons_can_learn_from_the_default_sample(flows: dict[str, pl.DataFrame]) -> None:
+    """Benign rows everywhere, attacks in most captures, and most large classes in more than one of them."""
+    held = {name: dict(capture["label"].cast(pl.String).value_counts().iter_rows()) for name, capture in flows.items()}
+    assert min(sizes["Benign"] for sizes in held.values()) >= 200
+    assert sum(len(sizes) > 1 for sizes in held.values()) >= 4
+    shared = {label for label in CLASSES if sum(label in sizes for sizes in held.values()) > 1}
+    assert {"PartOfAHorizontalPortScan", "C&C", "C&C-HeartBeat", "Attack", "FileDownload", "C&C-FileDownload"} <= shared
 
 
 @pytest.mark.parametrize("size", [sample.SMALLEST_SIZE, 12_345])
@@ -296,34 +328,38 @@ def test_any_size_is_met_exactly_with_all_classes(tmp_path: Path, size: int) -> 
     assert set(shares(everything).values()) <= {1.0, None}
 
 
-def test_flows_lie_within_their_capture(flows: dict[str, pl.DataFrame]) -> None:
+def test_captures_begin_when_they_say_and_infected_ones_last_about_a_day(flows: dict[str, pl.DataFrame]) -> None:
     for capture in sample.CAPTURES:
         inside = begun(flows[capture.name]) - capture.opened.timestamp()
-        ends = inside + flows[capture.name]["duration"].fill_null(0)
-        assert inside.min() >= 0
-        assert ends.max() <= max(SHORTEST, capture.hours * 3600) + 1e-4
-        assert ends.max() >= 0.9 * capture.hours * 3600
+        assert 0 <= inside.min() < 600  # type: ignore[operator]
+        if capture.families:
+            assert 18 * 3600 < inside.max() < 36 * 3600  # type: ignore[operator]
 
 
 def test_attacks_come_in_more_than_one_burst(flows: dict[str, pl.DataFrame]) -> None:
     """A split by time leaves both sides something to see."""
-    for name, label in (("1-1", "PartOfAHorizontalPortScan"), ("2-1", "Okiru"), ("3-1", "DDoS"), ("4-1", "C&C")):
+    for name, label in (("1-1", "PartOfAHorizontalPortScan"), ("2-1", "Okiru"), ("1-1", "DDoS"), ("4-1", "C&C")):
         capture = flows[f"SIM-Malware-Capture-{name}"]
-        attack = capture.filter(pl.col("label").cast(pl.String) == label)["ts"].dt.epoch("s")
-        begin, length = capture["ts"].dt.epoch("s").min(), 24 * 3600
-        assert {0, 1, 2} <= {int(3 * (second - begin) / length) for second in attack}
+        attack = begun(capture.filter(pl.col("label").cast(pl.String) == label)).to_numpy()
+        begin, end = begun(capture).min(), begun(capture).max()
+        assert {0, 1, 2} <= set((3 * (attack - begin) // (end - begin)).astype(int))
 
 
 def test_simulated_rows_have_twins_and_contradictions_as_real_ones_have(flows: dict[str, pl.DataFrame]) -> None:
+    """The limits are the project's: of real rows 23 % are in conflict, and by class the ceiling is 0.68."""
     everything = pl.concat(flows.values()).with_columns(pl.col("label", "conn_state", "proto").cast(pl.String))
     features = ["proto", "conn_state", "duration", "missed_bytes", "orig_bytes", "resp_bytes"]
     features += ["orig_pkts", "orig_ip_bytes", "resp_pkts", "resp_ip_bytes"]
-    vectors = everything.group_by(features).agg(n=pl.len(), classes=pl.col("label").unique())
+    pairs = everything.group_by(*features, "label").agg(n=pl.len())
+    vectors = pairs.group_by(features).agg(pl.col("n").sum(), best=pl.col("n").max(), classes=pl.col("label"))
     contradictory = vectors.filter(pl.col("classes").list.len() > 1)
     assert 0.2 < len(vectors) / len(everything) < 0.6
-    assert 0.2 < contradictory["n"].sum() / len(everything) < 0.6
+    assert 0.15 < contradictory["n"].sum() / len(everything) < 0.35
+    assert 0.65 < vectors["best"].sum() / len(everything) < 0.85
     syn = contradictory.filter(of("S0") & (pl.col("orig_ip_bytes") == 60))["classes"][0]
-    assert {"Benign", "C&C", "C&C-HeartBeat", "C&C-Torii", "PartOfAHorizontalPortScan"} == set(syn)
+    assert {"Benign", "C&C", "C&C-HeartBeat", "PartOfAHorizontalPortScan"} <= set(syn)
+    bare = contradictory.filter(of("S0") & (pl.col("orig_ip_bytes") == 40))["classes"][0]
+    assert set(bare) == {"DDoS", "Okiru", "PartOfAHorizontalPortScan"}
 
 
 def test_identifiers_are_zeeks_and_unique(flows: dict[str, pl.DataFrame]) -> None:
@@ -427,6 +463,12 @@ def test_a_size_that_is_too_small_or_no_whole_number_is_refused(tmp_path: Path, 
     with pytest.raises(ValueError, match=r"size=.*whole number, 1000 or more"):
         sample.generate(tmp_path / "out", 1, size)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_size_for_which_there_is_no_room_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"size=10000000000000000: 1,500,000,000.0 GB are needed in .*ask for less"):
+        sample.generate(tmp_path / "deep" / "out", 1, 10**16)
+    assert not (tmp_path / "deep").exists()
 
 
 def test_a_place_with_anything_else_in_it_is_refused(tmp_path: Path) -> None:

@@ -1,38 +1,114 @@
-"""What every behaviour is made of: the device, the end points of its flows, and when they happen.
+"""What behaviours are made of: the device, the rhythms in which it acts, and the end points of its flows.
 
-A behaviour is `behaviour(rng, count, home, ...)` and gives `count` flows in Zeek's columns, with `ts` in seconds since the
-capture began and the class in `label`. Numbers come from protocols and from published source code, said beside each; sizes and
-rates that no document fixes are called "chosen". Nothing is copied from a real capture. Remote hosts have addresses that are
-reserved for documentation (RFC 5737) or for benchmarks (RFC 2544), so that no third party appears as a server or a target.
+A behaviour is `behaviour(site, device)` and yields events in order of time: when, what, and how many flows begin there. What is
+a drawing function `draw(rng, at, device=...)`: it gives the flows of events that begin at the times `at` (n,), in seconds since
+the capture began, in Zeek's columns with the class in `label`. Deciding when is cheap and goes event by event; drawing is done
+for many events of a kind at once.
+
+Numbers come from protocols and from published source code, said beside each; sizes and rates that no document fixes are called
+"chosen". Nothing is copied from a real capture. Remote hosts have addresses that are reserved for documentation (RFC 5737) or
+for benchmarks (RFC 2544), so that no third party appears as a server or a target.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.random import Generator
 
-from fliot_lab.data.sample.connections import Array, tcp, unanswered
+from fliot_lab.data.layout import BENIGN
+from fliot_lab.data.sample.connections import Array, seen_twice, unanswered
 
-# Chosen, in 198.51.100.0/24 (RFC 5737).
-CLOUD = ("198.51.100.7", "198.51.100.24", "198.51.100.81", "198.51.100.143", "198.51.100.190")
-#: Seconds at a capture's end in which no burst begins, so that what a burst starts ends within the capture.
-MARGIN = 120.0
+#: Seconds in which a device has joined its network, and within which Zeek has forgotten how it did.
+JOINED = 120.0
+#: Hours of the day in which people are about (chosen).
+AWAKE = (7.0, 23.0)
 
 
 @dataclass(frozen=True)
-class Home:
-    """The device under capture, its addresses, its router, and the capture's length in seconds."""
+class Device:
+    """A device under capture, its addresses and its router.
 
+    `delay` is the round-trip time in seconds that is typical of its line to the world, `twice` the share of its attempts of
+    which the sensor sees each packet twice.
+    """
+
+    kind: str
     address: str
     address6: str
     router: str
+    delay: float = 0.03
+    twice: float = 0.0
+
+
+@dataclass(frozen=True)
+class Site:
+    """What all behaviours of a network share: chance, the seconds it is expected to last, and the hour of its beginning."""
+
+    rng: Generator
     seconds: float
+    hour: float = 0.0
+
+    def pause(self, mean: float) -> float:
+        """Seconds until something that happens at any time with equal chance."""
+        return float(self.rng.exponential(mean))
+
+    def chance(self, share: float) -> bool:
+        return bool(self.rng.random() < share)
+
+    def awake(self, at: float) -> bool:
+        """Whether people are about at `at` seconds of the capture."""
+        return AWAKE[0] <= (self.hour + at / 3600) % 24 < AWAKE[1]
 
 
-Behaviour = Callable[[Generator, int, Home], pl.DataFrame]
+Draw = Callable[[Generator, Array], pl.DataFrame]
+Event = tuple[float, Draw, int]
+Behaviour = Callable[[Site, Device], Iterator[Event]]
+
+
+# --- rhythms ------------------------------------------------------------------------------------------------------------
+
+
+def steadily(draw: Callable[..., pl.DataFrame], *, every: float, slack: float = 0.05, **details: Any) -> Behaviour:
+    """A behaviour with a beat of `every` seconds, each beat up to the share `slack` early or late."""
+
+    def behaviour(site: Site, device: Device) -> Iterator[Event]:
+        act = partial(draw, device=device, **details)
+        at = JOINED + site.rng.uniform(0, every)
+        while True:
+            yield at, act, 1
+            at += every * site.rng.uniform(1 - slack, 1 + slack)
+
+    return behaviour
+
+
+def sometimes(
+    draw: Callable[..., pl.DataFrame], *, per_hour: float, asleep: float = 1.0, apart: float = 0.0, **details: Any
+) -> Behaviour:
+    """A behaviour at any time, `per_hour` in the mean, at night the share `asleep` of it, `apart` seconds apart at least."""
+
+    def behaviour(site: Site, device: Device) -> Iterator[Event]:
+        act = partial(draw, device=device, **details)
+        at = JOINED
+        while True:
+            at += site.pause(3600 / per_hour)
+            if asleep == 1.0 or site.awake(at) or site.chance(asleep):
+                yield at, act, 1
+                at += apart
+
+    return behaviour
+
+
+def booting(draw: Callable[..., pl.DataFrame], *, within: float = 20.0, **details: Any) -> Behaviour:
+    """What a device does once, within seconds of being switched on, which is when the capture begins."""
+
+    def behaviour(site: Site, device: Device) -> Iterator[Event]:
+        yield site.rng.uniform(1, within), partial(draw, device=device, **details), 1
+
+    return behaviour
 
 
 # --- end points ---------------------------------------------------------------------------------------------------------
@@ -41,7 +117,7 @@ Behaviour = Callable[[Generator, int, Home], pl.DataFrame]
 def between(
     flows: pl.DataFrame,
     at: Array,
-    home: Home,
+    device: Device,
     orig_p: Array | int,
     resp_h: Array | str,
     resp_p: Array | int,
@@ -49,37 +125,28 @@ def between(
     *,
     service: str | None = None,
     orig_h: Array | str | None = None,
-    label: str = "Benign",
+    label: str = BENIGN,
 ) -> pl.DataFrame:
     """`flows` with their times (n,), end points, service and label; from the device itself unless `orig_h` says otherwise."""
-    ends: dict[str, Any] = {
-        "ts": at,
-        "id.orig_h": home.address if orig_h is None else orig_h,
-        "id.orig_p": orig_p,
-        "id.resp_h": resp_h,
-        "id.resp_p": resp_p,
-        "proto": proto,
-        "label": label,
-    }
-    columns = [pl.Series(name, np.broadcast_to(np.asarray(value), len(flows))) for name, value in ends.items()]
-    ports = pl.col("id.orig_p", "id.resp_p").cast(pl.Int64)
-    return flows.with_columns(*columns, service=pl.lit(service, pl.String)).with_columns(ports)
+    count = len(flows)
+    text = {"id.orig_h": device.address if orig_h is None else orig_h, "id.resp_h": resp_h, "proto": proto, "label": label}
+    ports = {"id.orig_p": orig_p, "id.resp_p": resp_p}
+    return flows.with_columns(
+        pl.Series("ts", at, pl.Float64),
+        *(pl.lit(value).alias(name) if isinstance(value, str) else pl.Series(name, value) for name, value in text.items()),
+        *(pl.Series(name, np.broadcast_to(np.asarray(value, dtype=np.int64), count)) for name, value in ports.items()),
+        pl.lit(service, pl.String).alias("service"),
+    )
 
 
-def to_cloud(rng: Generator, flows: pl.DataFrame, home: Home, resp_p: int, service: str | None = None) -> pl.DataFrame:
-    """`flows` over TCP from any port to the makers' servers, at any time."""
-    servers = rng.choice(CLOUD, len(flows))
-    at = anywhere(rng, flows, home)
-    return between(flows, at, home, ephemeral(rng, len(flows)), servers, resp_p, "tcp", service=service)
-
-
-def calls(
-    rng: Generator, count: int, home: Home, tries: Sequence[int], resp_h: str, resp_p: int, *, label: str = "Benign"
+def attempts(
+    rng: Generator, at: Array, device: Device, tries: tuple[int, ...], resp_h: Array | str, resp_p: int, *, label: str = BENIGN
 ) -> pl.DataFrame:
-    """`count` rows of unanswered TCP attempts at any time, the rows of one attempt from one port."""
-    attempt, begins, flows = unanswered(rng, count, tries)
-    at = rng.uniform(0, home.seconds - MARGIN, count)[attempt] + begins
-    return between(flows, at, home, ephemeral(rng, count)[attempt], resp_h, resp_p, "tcp", label=label)
+    """The rows of TCP attempts at `at` (n,) that nobody answers, the rows of one attempt from one port."""
+    attempt, begins, flows = unanswered(rng, len(at), tries)
+    flows = seen_twice(rng, flows, device.twice)
+    where = resp_h if isinstance(resp_h, str) else resp_h[attempt]
+    return between(flows, at[attempt] + begins, device, ephemeral(rng, len(at))[attempt], where, resp_p, "tcp", label=label)
 
 
 def ephemeral(rng: Generator, count: int) -> Array:
@@ -94,68 +161,11 @@ def targets(rng: Generator, count: int) -> Array:
     return frame.select(pl.format("198.{}.{}.{}", "second", "third", "last")).to_series().to_numpy()
 
 
-# --- connections that end in several ways -------------------------------------------------------------------------------
-
-
-def ended(
-    rng: Generator,
-    endings: Mapping[str, float],
-    *,
-    sent: Array,
-    received: Array,
-    seconds: Array,
-    pieces: Array | int = 1,
-    server_first: bool = False,
-    small: bool = False,
-) -> pl.DataFrame:
-    """TCP connections that end in each of `endings` with its share, one ending after the other; else as `connections.tcp`."""
-    count = len(sent)
-    shares = rng.multinomial(count, list(endings.values()))
-    pieces = np.broadcast_to(pieces, count)
-    return pl.concat(
-        tcp(
-            rng,
-            len(rows),
-            ending,
-            sent=sent[rows],
-            received=received[rows],
-            seconds=seconds[rows],
-            pieces=pieces[rows],
-            server_first=server_first,
-            small=small,
-        )
-        for ending, rows in zip(endings, np.split(np.arange(count), np.cumsum(shares)[:-1]), strict=True)
-    )
-
-
-# --- times --------------------------------------------------------------------------------------------------------------
-
-
-def anywhere(rng: Generator, flows: pl.DataFrame, home: Home) -> Array:
-    """Times (n,) at random at which `flows` begin and still end within the capture."""
-    return rng.random(len(flows)) * (home.seconds - _lasting(flows))
-
-
-def evenly(rng: Generator, flows: pl.DataFrame, home: Home) -> Array:
-    """Times (n,) on a jittered beat at which `flows` begin and still end within the capture."""
-    beat = home.seconds / max(1, len(flows))
-    at = (np.arange(len(flows)) + rng.uniform(0, 0.2, len(flows))) * beat
-    return np.minimum(at, home.seconds - _lasting(flows))
-
-
-def bursts(rng: Generator, count: int, home: Home, *, each: int, seconds: float) -> Array:
-    """Times (count,), shuffled, in bursts of up to `each` flows over `seconds` that are spread over the capture."""
-    number = -(-count // each)
-    slot = max(0.0, home.seconds - seconds - MARGIN) / max(1, number)
-    begins = (np.arange(number) + rng.random(number)) * slot
-    return rng.permutation(np.repeat(begins, each)[:count] + rng.uniform(0, seconds, count))
+def endings(rng: Generator, count: int, shares: Mapping[str, float]) -> Array:
+    """How connections (count,) end, each ending with its share."""
+    return rng.choice(list(shares), count, p=list(shares.values()))
 
 
 def round_trip(rng: Generator, count: int, typical: float = 0.03) -> Array:
     """Round-trip times (count,) in seconds: log-normal around `typical`, never below half a millisecond (chosen)."""
     return np.maximum(rng.lognormal(np.log(typical), 0.6, count), 5e-4)
-
-
-def _lasting(flows: pl.DataFrame) -> Array:
-    """Seconds (n,) that `flows` last; none where Zeek saw one packet."""
-    return flows["duration"].fill_null(0).to_numpy()

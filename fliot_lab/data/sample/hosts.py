@@ -22,8 +22,9 @@ from scipy.signal import lfilter
 
 from fliot_lab import atomic
 from fliot_lab.data.sample import programs
+from fliot_lab.data.sample.folders import README, check_whole, claim
 from fliot_lab.data.sample.programs import ATTACKS, KINDS, NORMAL
-from fliot_lab.data.sample.setups import README, asked_for, check_whole, claim
+from fliot_lab.data.sample.setups import asked_for
 from fliot_lab.data.sample.things import BY_NAME, KERNEL, LINUX, LINUX_LATER, LINUX_NEW, LINUX_OLD, TINY, Thing
 
 Array = npt.NDArray[Any]

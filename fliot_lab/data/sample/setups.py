@@ -4,19 +4,17 @@ Nobody's traffic was recorded: `things` says what the invented devices are, `sce
 write its bytes. A number measured on them says nothing about real devices.
 """
 
-import shutil
-from collections.abc import Iterable, Sequence
-from numbers import Integral
+from collections.abc import Sequence
 from pathlib import Path
 
 from fliot_lab import atomic
+from fliot_lab.data.sample.folders import README, check_whole, claim
 from fliot_lab.data.sample.packets import write_pcap
 from fliot_lab.data.sample.scenes import PEOPLE, TURNS, device_mac, setup
 from fliot_lab.data.sample.things import BY_NAME, SIBLINGS, Thing
 
 DEFAULT_SETUPS = 20
 MOST_SETUPS = 1000
-README = "README.txt"
 #: The first line of README.txt, by which `generate_setups` knows a folder that it made and may make anew.
 MARK = "Simulated device set-ups, made by fliot_lab.data.sample"
 MAC_FILE = "_iotdevice-mac.txt"
@@ -65,33 +63,6 @@ def asked_for(devices: Sequence[str] | None) -> list[Thing]:
     if len(set(devices)) < len(devices):
         raise ValueError(f"devices={list(devices)}: name each device once")
     return [BY_NAME[name] for name in devices]
-
-
-# --- folders of simulated files -----------------------------------------------------------------------------------------
-
-
-def check_whole(name: str, value: object, least: int, most: int | None = None) -> None:
-    """Raises ValueError unless `value` is a whole number from `least` to `most`."""
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not whole or value < least or (most is not None and value > most):  # type: ignore[operator]
-        wanted = f"{least} or more" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{name}={value!r}: expected a whole number, {wanted}")
-
-
-def claim(out: Path, mark: str, folders: Iterable[str]) -> None:
-    """Makes `out` ours, without what an earlier run left in its `folders`, and marked as unfinished.
-
-    Raises ValueError unless `out` is free, empty, or a folder whose README begins with `mark`; nothing is changed then.
-    """
-    readme = out / README
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file; name a folder for the simulated files")
-    ours = readme.is_file() and readme.read_text("utf-8", errors="replace").startswith(mark)
-    if out.exists() and not ours and any(out.iterdir()):
-        raise ValueError(f"{out} holds other things; name a new or empty folder for the simulated files")
-    atomic.write(readme, f"{mark}\n\nUnfinished: run it again.\n")
-    for name in folders:
-        shutil.rmtree(out / name, ignore_errors=True)
 
 
 def _about(seed: int, devices: int, setups: int) -> str:
