@@ -211,8 +211,9 @@ def _check_exercise(path: Path, cell: Cell, numbers: list[str], defined: dict[st
     tree = _tree(path, cell)
     if BEGIN not in [text.strip() for text in cell.text.split("\n")]:
         raise SourceError(path, cell.line, f"exercise {title.number} has no solution: mark it with `{BEGIN}` and `{END}`")
+    own = known | _local(tree)
     for name, place in _used(tree):
-        if name not in known | _local(tree):
+        if name not in own:
             raise SourceError(
                 path, cell.line + place, f"exercise {title.number} uses {name}, which this cell does not define: an exercise "
                 "is graded alone, with the lesson's imports before it",
@@ -242,7 +243,8 @@ def _check_cut(path: Path, cell: Cell, number: str, names: set[str]) -> None:
 def _check_independent(path: Path, cell: Cell, defined: dict[str, str]) -> None:
     """Raises SourceError where a cell uses a name that an exercise defines; `defined` says which exercise."""
     tree = _tree(path, cell)
-    used = [(name, line) for name, line in _used(tree) if name not in _local(tree)]
+    own = _local(tree)
+    used = [(name, line) for name, line in _used(tree) if name not in own]
     for line, text in enumerate(cell.text.split("\n"), 1):
         if re.match(r"\s*#\s*[%!]", text):  # what jupytext makes a command of IPython's
             used += [(name, line) for name in re.findall(r"\w+", text)]
@@ -288,8 +290,13 @@ def _local(tree: ast.Module) -> set[str]:
     """Every name that code binds anywhere: assigned, defined, imported, caught, matched, or an argument."""
     names = set()
     for node in ast.walk(tree):
-        names |= {name for name, _ in bound(node)}
-        if isinstance(node, ast.arg):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            names.add(node.id)
+        elif isinstance(node, ast.arg):
             names.add(node.arg)
         elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
             names.add(node.name or "")

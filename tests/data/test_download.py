@@ -3,6 +3,7 @@
 import json
 import socket
 import ssl
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -186,6 +187,11 @@ def left_behind(fetch: Fetcher, server: LogServer, *, size: int | None) -> None:
     """What a process leaves that died between the last byte and the renaming."""
     with urllib.request.urlopen(f"{fetch.base}/log") as response:
         etag = response.headers["ETag"]
+        assert response.read() == LOG
+    for _ in range(500):  # the server counts a piece after it was sent
+        if sum(server.sent) == len(LOG):
+            break
+        time.sleep(0.01)
     server.requests.clear()
     server.sent.clear()
     fetch.part.parent.mkdir()
