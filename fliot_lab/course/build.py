@@ -67,7 +67,7 @@ def facts() -> dict[str, Any]:
     """What lessons.toml says: {"lesson": {name: objectives, before, minutes, words}, "glossary": {word: meaning}}.
 
     Raises ValueError, with the file's name, for a lesson without an entry, an entry without a lesson, a field that is missing
-    or unknown, and a word that the glossary does not have.
+    or unknown, for a word that the glossary does not have, and for one in it that no lesson lists.
     """
     try:
         known: dict[str, Any] = {"lesson": {}, "glossary": {}} | tomllib.loads(FACTS.read_text("utf-8"))
@@ -76,6 +76,9 @@ def facts() -> dict[str, Any]:
     names = {lesson.name for lesson in lessons()}
     if odd := sorted(names ^ known["lesson"].keys()):
         raise ValueError(f"{FACTS.name}: {odd[0]} {'has no entry' if odd[0] in names else 'has an entry and no source'}")
+    used = {word for entry in known["lesson"].values() for word in entry.get("words", ())}
+    if idle := sorted(known["glossary"].keys() - used):
+        raise ValueError(f"{FACTS.name}: no lesson lists the word {idle[0]!r}")
     for name, entry in known["lesson"].items():
         if odd := sorted(entry.keys() ^ {"objectives", "before", "minutes", "words"}):
             raise ValueError(f"{FACTS.name}: {name}: the field {odd[0]} is {'unknown' if odd[0] in entry else 'missing'}")

@@ -296,6 +296,7 @@ def test_the_index_lists_lessons_and_words(folder: Path) -> None:
         ("minutes = 10\n", "minutes = 10\nhours = 1\n", "lessons.toml: 01_first: the field hours is unknown"),
         ("[lesson.01_first]", "[lesson.01_first", "lessons.toml is no TOML"),
         (FACTS, "", "lessons.toml: 01_first has no entry"),
+        ('words = ["half", "half a word"]', 'words = ["half"]', "lessons.toml: no lesson lists the word 'half a word'"),
         ('words = []', 'words = ["third"]', "lessons.toml: 02_second: 'third' is not in the glossary"),
     ],
 )  # fmt: skip

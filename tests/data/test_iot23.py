@@ -185,7 +185,7 @@ def small_generator(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     def generate(out: Path, seed: int) -> list[Path]:
         seeds.append(seed)
         paths = [put(out, "SIM-Honeypot-Capture-1-1", {"Benign": 4}), put(out, "SIM-Malware-Capture-4-1", LABELS_34)]
-        (out / sample.README).write_text(sample._about(seed, 9))
+        (out / sample.README).write_text(sample._about(seed, 9, sample.CAPTURES))
         return paths
 
     monkeypatch.setattr(iot23, "sample", SimpleNamespace(**{**vars(sample), "generate": generate}))

@@ -92,7 +92,7 @@ def _check_room(out: Path, size: int) -> None:
         )
 
 
-def _about(seed: int, size: int, captures: Sequence[Capture] = CAPTURES) -> str:
+def _about(seed: int, size: int, captures: Sequence[Capture]) -> str:
     """The README of the folder: what this is, and what it is not."""
     told = "\n".join(
         f"{capture.name}: {', '.join(dict.fromkeys(capture.devices))}; {', '.join(capture.families) or 'no malware'}"

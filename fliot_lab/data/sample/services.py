@@ -31,7 +31,6 @@ TLS_ENDINGS = {
     "client resets": 0.1,
 }
 WEB_ENDINGS = {"server closes": 0.7, "client closes": 0.3}
-CLIENT_CLOSES = {"client closes": 1.0}
 
 
 # --- time, names, addresses ---------------------------------------------------------------------------------------------
