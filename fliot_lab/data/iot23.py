@@ -4,13 +4,10 @@ Garcia, Parmisano, Erquiaga 2020, doi 10.5281/zenodo.4743746. Where no real capt
 folder layout takes its place, and every `Source` says in its banner which of the two it is.
 """
 
-import hashlib
 import os
 import re
-import shutil
 import sys
 import time
-import uuid
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -25,12 +22,11 @@ import polars as pl
 from fliot_lab import ROOT
 from fliot_lab.data import download, sample, zeek
 from fliot_lab.data.catalogue import Entry, catalogue, entries, resolve
+from fliot_lab.data.sample.folders import made_once
 
 DATASETS = ("auto", "iot23", "sample")
 CITATION = "Garcia, Parmisano, Erquiaga 2020, doi 10.5281/zenodo.4743746"
 LOG = "conn.log.labeled"
-#: In a folder of simulated captures: which generator made them.
-GENERATOR = ".generator"
 STUDY_ROWS = 100_000  # the published study took the first rows of every capture, this many
 _ROW_BYTES = 133  # of a row in the small captures, on average
 
@@ -149,53 +145,12 @@ def _find_real(*, demanded: bool) -> Source | None:
 
 
 def _simulated(seed: int) -> Source:
-    """The simulated captures of `seed`, made now where they are missing or were made by another version of the generator.
-
-    They are made in a neighbour folder that is renamed when it is complete, so that neither a process that died nor two that
-    run at once leave a half-made folder in use.
-    """
-    root, version = ROOT / "data" / "sample" / f"seed-{seed}", _generator_version()
-    if not _is_current(root, version):
-        made = root.with_name(f".{root.name}-{uuid.uuid4().hex}")
-        try:
-            sample.generate(made, seed=seed)
-            (made / GENERATOR).write_text(version, "utf-8")
-            _replace_folder(made, root, version)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+    """The simulated captures of `seed`, made now where they are missing or were made by another version of the generator."""
+    root = made_once(ROOT / "data" / "sample" / f"seed-{seed}", lambda folder: sample.generate(folder, seed=seed))
     source = _describe(root)
     if source is None:
         raise DataMissing(f"somebody took the simulated captures out of {root}; delete the folder, and they are made again")
     return source
-
-
-def _generator_version() -> str:
-    """A short hash of the generator's own files: a sample that an older one made is another sample."""
-    folder = Path(sample.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-def _is_current(root: Path, version: str) -> bool:
-    marker = root / GENERATOR
-    return marker.is_file() and marker.read_text("utf-8") == version
-
-
-def _replace_folder(made: Path, root: Path, version: str) -> None:
-    """Renames `made` to `root`. What is there goes, unless another process has just put the same there."""
-    old = made.with_name(f"{made.name}-old")
-    try:
-        if root.exists() and not _is_current(root, version):
-            os.rename(root, old)
-        os.rename(made, root)
-    except OSError:
-        if not _is_current(root, version):
-            raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 # --- loading -----------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from log_server import LogServer, conn_log, serving
 
 from fliot_lab.data import download, iot23, sample, zeek
 from fliot_lab.data.catalogue import Entry, entries
+from fliot_lab.data.sample import folders
 
 LABELS_34 = {"Benign": 3, "C&C": 2}
 LABELS_8 = {"DDoS": 2, "Benign": 1}
@@ -204,7 +205,7 @@ def test_a_sample_of_another_generator_is_made_again(
 ) -> None:
     root = iot23.locate("sample").root
     (root / "trace of the old one").write_text("")
-    monkeypatch.setattr(iot23, "_generator_version", lambda: "another")
+    monkeypatch.setattr(folders, "generator_version", lambda: "another")
     assert iot23.locate("sample").root == root
     assert small_generator == [7, 7]
     assert not (root / "trace of the old one").exists()
