@@ -25,6 +25,15 @@ def real_root() -> Path:
     pytest.skip("no real IoT-23 captures on this machine")
 
 
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder with iot-sentinel/, pcap/, hw/ and syscalls/: `$FLIOT_DATA` or ../shared/data. Skips where there is none."""
+    for place in [Path(os.environ.get("FLIOT_DATA", "")), ROOT.parent / "shared" / "data"]:
+        if (place / "iot-sentinel").is_dir():
+            return place
+    pytest.skip("no real device data on this machine")
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.skipped:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)

@@ -1,8 +1,8 @@
 """Captures of device set-ups: the IoT Sentinel set where it is present, simulated ones elsewhere.
 
-Miettinen et al. 2017, *IoT Sentinel*, ICDCS, arXiv 1611.04880: packets of 31 smart-home devices (27 types) while three persons
-set them up. The files are `<Device>/Setup-<person>-<n>-STA.pcap`. The set is handed out by Aalto University; nothing here fetches
-it. Devices are told apart by their folder: two bridges share their address with a device behind them.
+Miettinen et al. 2017, *IoT Sentinel*, ICDCS, arXiv 1611.04880: packets of 31 smart-home devices (27 types) while three
+persons set them up. The files are `<Device>/Setup-<person>-<n>-STA.pcap`. Aalto University hands the set out; nothing here
+fetches it. Devices are told apart by their folder: two bridges share their address with a device behind them.
 """
 
 import os
@@ -53,7 +53,7 @@ def locate(dataset: str = "auto", *, seed: int = 7) -> Source:
     if dataset not in DATASETS:
         raise ValueError(f"dataset={dataset!r} is unknown; choose one of {', '.join(DATASETS)}")
     named = os.environ.get("FLIOT_DATA")
-    real = Path(named).expanduser() / "iot-sentinel" if named else ROOT / "data" / "raw" / "iot-sentinel"
+    real = (Path(named).expanduser() if named else ROOT / "data" / "raw") / "iot-sentinel"
     if dataset != "sample" and (count := len(_captures(real))):
         return Source(real, "iot-sentinel", False, f"Real data: {count} set-ups of the IoT Sentinel set in {real}, {CITATION}")
     if dataset == "iot-sentinel":

@@ -1,6 +1,7 @@
 """What every channel gives: fingerprints, how many of them become a matrix, and how channels are fused.
 
-A channel is a module with CHANNEL, `read(source) -> frame` and `fingerprint(frame) -> fingerprints`; `devices.CHANNELS` lists them.
+A channel is a module with CHANNEL, `read(source) -> frame` and `fingerprint(frame) -> fingerprints`; `devices.CHANNELS`
+lists them.
 """
 
 from collections.abc import Sequence
