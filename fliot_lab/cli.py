@@ -107,6 +107,78 @@ def data_parquet(log: Annotated[Path, typer.Argument(help="A conn log, however l
         raise _fail(error) from error
 
 
+@app.command("fingerprint")
+def fingerprint(
+    capture: Annotated[Path | None, typer.Argument(help="A capture of one device, pcap or pcapng.")] = None,
+    host: Annotated[bool, typer.Option("--host", help="This machine instead, by its telemetry.")] = False,
+    known: Annotated[
+        Path | None,
+        typer.Option(help="Folder of <Device>/Setup-*.pcap (of <device>-<unit>.csv with --host). Default: simulated ones."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="The device's Ethernet address. Default: who joins the network.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Answer again each time the capture grows.")] = False,
+    idle: Annotated[float, typer.Option(help="With --follow: end after so many seconds without a new packet.")] = 30,
+    seconds: Annotated[float, typer.Option(help="With --host: observe for so many seconds.")] = 60,
+    seed: Annotated[int, typer.Option(help="Of the classifier, and of the simulated devices.")] = 7,
+) -> None:
+    """Say which known device a capture, or this machine, is most like, how sure that is, and because of what."""
+    from fliot_lab.data import setups
+    from fliot_lab.features.devices import hosts, packets
+    from fliot_lab.models import live
+
+    if (capture is None) != host:
+        raise typer.BadParameter("name a capture, or give --host")
+    try:
+        if capture is not None:
+            packets.read(capture, device)  # refuse a bad one before anything is learnt
+        if known is None:
+            typer.echo(f"Known are SIMULATED devices, made from seed {seed}: name yours with --known", err=True)
+        if host:
+            enrolled = live.enrol_hosts(known, seed=seed)
+            frame = hosts.observe(seconds, seconds / live.HOST_ROWS)
+            typer.echo(live.told(live.identify(enrolled, hosts.fingerprint(frame, window=live.HOST_ROWS)[0])))
+            return
+        enrolled = live.enrol(known or setups.locate("sample", seed=seed).root, seed=seed)
+        assert capture is not None
+        frames = live.follow(capture, device=device, idle=idle) if follow else [packets.read(capture, device)]
+        for frame in frames:
+            answer = live.identify(enrolled, packets.fingerprint(frame)[0])
+            typer.echo(f"{len(frame)} packets: {live.told(answer)}")
+    except (ValueError, OSError) as error:
+        raise _fail(error) from error
+
+
+@data.command("flows")
+def data_flows(
+    capture: Annotated[Path, typer.Argument(help="Packets, as pcap or pcapng.")],
+    out: Annotated[Path, typer.Argument(help="New conn log; compressed where it ends in .gz.")],
+    ignore_checksums: Annotated[
+        bool, typer.Option("--ignore-checksums", help="Believe packets with wrong ones, as of the capturing machine itself.")
+    ] = False,
+) -> None:
+    """Convert packets to a conn log, as Zeek would write it."""
+    import warnings
+
+    from fliot_lab.data import packets, zeek
+
+    try:
+        if out.resolve() == capture.resolve():
+            raise ValueError(f"{out} is the capture itself; name another file for the conn log")
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", packets.PacketWarning)
+            seen = packets.read_packets(capture)
+        flows = packets.to_conn_log(seen, ignore_checksums=ignore_checksums)
+        zeek.write_conn_log(flows, out)
+    except (ValueError, OSError) as error:
+        raise _fail(error) from error
+    for warning in told:
+        typer.echo(f"fliot: {warning.message}", err=True)
+    wrong = int(seen["checksum"].isin(["wrong", "ip wrong"]).sum())
+    if wrong and not ignore_checksums:
+        typer.echo(f"fliot: {capture}: {wrong:,} packets with wrong checksums do not count; see --ignore-checksums", err=True)
+    typer.echo(f"{len(flows):,} flows from {len(seen):,} packets in {out}")
+
+
 @course.command("build")
 def course_build() -> None:
     """Make notebooks/*.ipynb from notebooks/source/*.py, and the versions with solutions in build/."""

@@ -8,13 +8,15 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
 from fliot_lab import ROOT, cli
 from fliot_lab.course import build, grading, release, run
-from fliot_lab.data import download, iot23, sample, zeek
+from fliot_lab.data import download, iot23, packets, sample, zeek
+from fliot_lab.data.sample.packets import Endpoint, packed, udp, write_pcap
 
 HEAVY = {"numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn", "torch", "matplotlib", "papermill", "jupytext"}
 
@@ -45,7 +47,7 @@ def test_help_imports_nothing_heavy() -> None:
 
 def test_every_command_explains_itself() -> None:
     commands = {
-        "data": ["fetch", "sample", "setups", "hosts", "parquet"],
+        "data": ["fetch", "sample", "setups", "hosts", "parquet", "flows"],
         "course": ["build", "run", "check", "grade", "release"],
     }
     for words in ([group, name] for group, names in commands.items() for name in names):
@@ -314,3 +316,48 @@ def test_release_names_the_zip_or_what_is_wrong(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(release, "release", refuse)
     answer = fliot("course", "release", tmp_path)
     assert (answer.exit_code, answer.stderr) == (1, "fliot: this is a student's copy\n")
+
+
+def test_flows_converts_packets_and_refuses(tmp_path: Path) -> None:
+    assert fliot("data", "setups", tmp_path / "setups", "--seed", 3, "--setups", 1).exit_code == 0
+    capture = sorted(tmp_path.glob("setups/*/*.pcap"))[0]
+    seen = packets.read_packets(capture)
+    flows, out = packets.to_conn_log(seen), tmp_path / "conn.log"
+    answer = fliot("data", "flows", capture, out)
+    assert (answer.exit_code, answer.stderr) == (0, "")
+    assert answer.stdout.strip() == f"{len(flows):,} flows from {len(seen):,} packets in {out}"
+    pd.testing.assert_frame_equal(zeek.read_conn_log(out), flows)
+
+    damaged = tmp_path / "damaged.pcap"
+    data = bytearray(capture.read_bytes()[:-1])
+    data[24 + 16 + 60] ^= 1  # of the first packet's content
+    damaged.write_bytes(data)
+    answer = fliot("data", "flows", damaged, tmp_path / "damaged.log.gz")
+    assert answer.exit_code == 0
+    assert "the file ends inside a record" in answer.stderr
+    assert f"from {len(seen) - 1:,} packets" in answer.stdout
+    assert len(zeek.read_conn_log(tmp_path / "damaged.log.gz")) <= len(flows)
+
+    before = capture.read_bytes()
+    nonsense = tmp_path / "nonsense.pcap"
+    nonsense.write_text("no packets")
+    for path, target in ((capture, capture), (tmp_path / "missing.pcap", tmp_path / "none"), (nonsense, tmp_path / "none")):
+        answer = fliot("data", "flows", path, target)
+        assert answer.exit_code == 1
+        assert answer.stderr.startswith("fliot: ")
+        assert str(path) in answer.stderr
+    assert capture.read_bytes() == before
+    assert not (tmp_path / "none").exists()
+
+
+def test_flows_tells_of_wrong_checksums(tmp_path: Path) -> None:
+    capture = tmp_path / "wrong.pcap"
+    source, target = Endpoint(bytes(6), packed("192.0.2.1")), Endpoint(bytes(6), packed("192.0.2.2"))
+    right = udp(source, target, 4000, 4001, b"hello")
+    write_pcap(capture, [(0.0, right), (1.0, right[:-1] + b"!")])
+    answer = fliot("data", "flows", capture, tmp_path / "conn.log")
+    assert "1 packets with wrong checksums do not count; see --ignore-checksums" in answer.stderr
+    assert zeek.read_conn_log(tmp_path / "conn.log")["orig_pkts"].tolist() == [1]
+    answer = fliot("data", "flows", capture, tmp_path / "conn.log", "--ignore-checksums")
+    assert answer.stderr == ""
+    assert zeek.read_conn_log(tmp_path / "conn.log")["orig_pkts"].tolist() == [2]
