@@ -79,7 +79,7 @@ class Autoencoder:
         generator = torch.Generator().manual_seed(self.seed)
         self.network_ = _network(train.shape[1], self.hidden, self.bottleneck, generator)
         scaled, scaled_rest = (torch.from_numpy(self.scaler_.transform(rows)) for rows in (train, rest))
-        with _one_thread():
+        with one_thread():
             self.history_ = self._train(scaled, scaled_rest, generator)
         self.threshold_ = threshold_at_fpr(self.score_samples(rest), self.false_alarm_rate)
         return self
@@ -189,7 +189,7 @@ def _blocks(X: npt.ArrayLike, scaler: Scaler) -> Iterator[Matrix]:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """torch on one thread while the block runs: batches so small gain nothing from more threads but waiting."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
