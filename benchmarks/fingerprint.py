@@ -163,7 +163,7 @@ class Strangers:
 
     types: list[str]
     auroc: float
-    lonely: float  # the same without types whose sibling is known
+    lonely: float  # the same without types whose sibling is known; NaN where none is left
     rejected_known: float
     rejected_unknown: float
     half: float  # accuracy of the surer half of all answers
@@ -187,7 +187,7 @@ def left_out(c: Captures, draw: int, identifier: Callable[..., DeviceIdentifier 
         half = float(np.interp(0.5, curve["coverage"], curve["accuracy"]))
         aurocs = evaluation.auc(is_known, score), evaluation.auc(is_known[kept], score[kept])
         rows.append((*aurocs, rejected[is_known].mean(), rejected[~is_known].mean(), half))
-    return Strangers(sorted(set(c.y[strange])), *np.nanmean(rows, axis=0).tolist())
+    return Strangers(sorted(set(c.y[strange])), *pd.DataFrame(rows).mean().tolist())
 
 
 # --- speed --------------------------------------------------------------------------------------------------------------
@@ -227,6 +227,11 @@ def figure(values: Sequence[float]) -> str:
     return str(evaluation.interval_over_seeds(list(values), bounds=(0, 1)))
 
 
+def decimals(value: float) -> str:
+    """Three decimals, or a dash for what could not be measured."""
+    return "-" if np.isnan(value) else f"{value:.3f}"
+
+
 def met(value: float, target: float) -> str:
     """Whether a figure reaches its target."""
     return f"{target:g} {'met' if value >= target else 'missed'}"
@@ -258,12 +263,11 @@ def table_of_strangers(found: dict[str, list[Strangers]], real: bool) -> str:
     columns = ["draw", "types left out", "AUROC", "no sibling known", "known rejected", "unknown rejected", "surer half right"]
     rows = []
     for model, draws in found.items():
-        numbers = np.array([(s.auroc, s.lonely, s.rejected_known, s.rejected_unknown, s.half) for s in draws])
+        numbers = pd.DataFrame([(s.auroc, s.lonely, s.rejected_known, s.rejected_unknown, s.half) for s in draws])
         for draw, s in enumerate(draws):
-            rows.append([f"{draw}, {model}", ", ".join(s.types), *(f"{value:.3f}" for value in numbers[draw]), ""])
-        mean = np.nanmean(numbers, axis=0)
-        target = met(mean[0], AUROC_TARGET) if real and model == "forest" else ""
-        rows.append([f"mean, {model}", "", *(f"{value:.3f}" for value in mean), target])
+            rows.append([f"{draw}, {model}", ", ".join(s.types), *map(decimals, numbers.iloc[draw]), ""])
+        target = met(numbers[0].mean(), AUROC_TARGET) if real and model == "forest" else ""
+        rows.append([f"mean, {model}", "", *map(decimals, numbers.mean()), target])
     return measure.table([*columns, "target"], rows)
 
 

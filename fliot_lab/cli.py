@@ -129,7 +129,7 @@ def fingerprint(
     if (capture is None) != host:
         raise typer.BadParameter("name a capture, or give --host")
     try:
-        if capture is not None:
+        if capture is not None and not follow:
             packets.read(capture, device)  # refuse a bad one before anything is learnt
         if known is None:
             typer.echo(f"Known are SIMULATED devices, made from seed {seed}: name yours with --known", err=True)
@@ -141,9 +141,14 @@ def fingerprint(
         enrolled = live.enrol(known or setups.locate("sample", seed=seed).root, seed=seed)
         assert capture is not None
         frames = live.follow(capture, device=device, idle=idle) if follow else [packets.read(capture, device)]
+        answered = False
         for frame in frames:
-            answer = live.identify(enrolled, packets.fingerprint(frame)[0])
-            typer.echo(f"{len(frame)} packets: {live.told(answer)}")
+            if len(frame):
+                answer = live.identify(enrolled, packets.fingerprint(frame)[0])
+                typer.echo(f"{len(frame)} packets: {live.told(answer)}")
+                answered = True
+        if not answered:
+            raise ValueError(f"{capture}: there is no packet of the device to go by")
     except (ValueError, OSError) as error:
         raise _fail(error) from error
 

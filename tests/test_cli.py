@@ -17,6 +17,7 @@ from fliot_lab import ROOT, cli
 from fliot_lab.course import build, grading, release, run
 from fliot_lab.data import download, iot23, packets, sample, zeek
 from fliot_lab.data.sample.packets import Endpoint, packed, udp, write_pcap
+from fliot_lab.data.sample.setups import generate_setups
 
 HEAVY = {"numpy", "pandas", "polars", "pyarrow", "scipy", "sklearn", "torch", "matplotlib", "papermill", "jupytext"}
 
@@ -50,7 +51,7 @@ def test_every_command_explains_itself() -> None:
         "data": ["fetch", "sample", "setups", "hosts", "parquet", "flows"],
         "course": ["build", "run", "check", "grade", "release"],
     }
-    for words in ([group, name] for group, names in commands.items() for name in names):
+    for words in (["fingerprint"], *([group, name] for group, names in commands.items() for name in names)):
         answer = fliot(*words, "--help")
         assert answer.exit_code == 0
         assert f"{' '.join(words)} [OPTIONS]" in answer.stdout
@@ -361,3 +362,36 @@ def test_flows_tells_of_wrong_checksums(tmp_path: Path) -> None:
     answer = fliot("data", "flows", capture, tmp_path / "conn.log", "--ignore-checksums")
     assert answer.stderr == ""
     assert zeek.read_conn_log(tmp_path / "conn.log")["orig_pkts"].tolist() == [2]
+
+
+def test_fingerprint_names_a_known_device_and_says_what_is_wrong(tmp_path: Path) -> None:
+    known = tmp_path / "known"
+    generate_setups(known, 3, devices=["JuntoxCam", "ZindleKettle"], setups=5)
+    asked = generate_setups(tmp_path / "asked", 4, devices=["ZindleKettle"], setups=1)[0]
+    answer = fliot("fingerprint", asked, "--known", known)
+    assert (answer.exit_code, answer.stderr) == (0, "")
+    assert answer.stdout.splitlines()[0].partition(": ")[2].startswith("ZindleKettle (confidence ")
+    assert "because of" in answer.stdout
+    again = fliot("fingerprint", asked, "--known", known, "--follow", "--idle", 0.2)
+    assert again.stdout == answer.stdout
+
+    (tmp_path / "text.pcap").write_text("this is no capture, whatever it is called")
+    (tmp_path / "one").mkdir()
+    (known / "JuntoxCam").rename(tmp_path / "one" / "JuntoxCam")
+    for words, problem in (
+        (("fingerprint", tmp_path / "text.pcap", "--known", known), "text.pcap"),
+        (("fingerprint", tmp_path / "missing.pcap", "--known", known), "missing.pcap"),
+        (("fingerprint", asked, "--known", tmp_path / "one"), "telling them apart takes two or more"),
+        (("fingerprint", asked, "--known", tmp_path / "nowhere"), "holds no set-ups"),
+        (
+            ("fingerprint", asked, "--device", "02:00:00:00:00:09", "--known", known),
+            "no packet is from or to 02:00:00:00:00:09",
+        ),
+    ):
+        answer = fliot(*words)
+        assert (answer.exit_code, len(answer.stderr.splitlines())) == (1, 1), answer.stderr
+        assert problem in answer.stderr
+    for words in ((), (asked, "--host")):
+        answer = fliot("fingerprint", *words)
+        assert answer.exit_code == 2
+        assert "name a capture, or give --host" in said(answer)

@@ -44,7 +44,9 @@ class _Identifier:
         """Learns the types y (n,) of fingerprints X (n, d), NaN where a thing was not observed, and a threshold.
 
         The threshold comes from training rows that were held out in FOLDS folds; rows of one of the `groups` (n,), say a
-        person or a unit, are held out together. Raises ValueError for fewer than two types, lengths that differ, infinity.
+        person or a unit, are held out together. The models of these folds have seen less and are less sure than the last one,
+        which therefore rejects about the promised share or fewer. Raises ValueError for fewer than two types, for lengths that
+        differ, and for infinity.
         """
         rows, types, together = _checked(X, None), np.asarray(y), np.arange(len(np.asarray(y)))
         if groups is not None:
@@ -66,6 +68,8 @@ class _Identifier:
         evidence = np.full((len(rows), 3), np.nan)
         for train, test in _folds(codes, groups, self.seed):
             test = test[np.isin(codes[test], codes[train])]
+            if not len(test):
+                continue
             chances = self._learnt(rows[train], codes[train], trial=True)
             evidence[test] = _evidence(chances(rows[test]), _Shown(rows[train], codes[train], len(self.classes_)), rows[test])
         judged = np.isfinite(evidence).all(axis=1)
@@ -92,7 +96,8 @@ class _Identifier:
 
     def predict_proba(self, X: npt.ArrayLike) -> Floats:
         """The probability (m, c) of each type of `classes_` for fingerprints X (m, d), as if the device were one of them."""
-        return self._chances(self._rows(X))
+        rows = self._rows(X)
+        return self._chances(rows)
 
     def known_score(self, X: npt.ArrayLike) -> Floats:
         """How well each fingerprint of X (m, d) fits its likeliest type, (m,): about 0 or more for a known device.
@@ -106,7 +111,8 @@ class _Identifier:
 
     def top(self, X: npt.ArrayLike) -> Names:
         """The likeliest type (m,) for each fingerprint of X (m, d), however badly it fits."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[best]
 
     def top_k(self, X: npt.ArrayLike, k: int = 3) -> list[list[tuple[str, float]]]:
         """The k likeliest types for each fingerprint of X (m, d) with their probabilities, the likeliest first."""
@@ -250,7 +256,7 @@ class _Forest:
         """The probability (m, types) of each type for fingerprints X (m, d)."""
         rows, found = self._rows(X), np.zeros((len(X), self._types))
         for tree in self._forest.estimators_:  # the forest's own way costs ten times as much for one row
-            found[:, self._forest.classes_] += tree.tree_.predict(rows).reshape(len(rows), -1)
+            found[:, self._forest.classes_] += tree.tree_.predict(rows)
         return found / found.sum(axis=1, keepdims=True)
 
 

@@ -19,6 +19,8 @@ from fliot_lab.models.identification import UNKNOWN, DeviceIdentifier
 
 #: Rows of telemetry in a fingerprint of a host: what `--host` observes, and what it is held against.
 HOST_ROWS = 60
+#: Bytes of the header of a pcap file: with fewer, nobody can say yet whether it is one.
+HEADER = 24
 
 
 @dataclass(frozen=True)
@@ -103,20 +105,25 @@ def follow(
     """The packets so far, as `packets.read` gives them, each time that the capture file has grown; all of them each time.
 
     Looks `every` so many seconds, and ends when nothing has been added for `idle` seconds. A packet of which only a part is
-    written waits for the next look. Raises FileNotFoundError where there is no file, and as `packets.read` for a file that
+    written waits for the next look, and so does everything until the `device` that was named speaks or is spoken to. Raises
+    FileNotFoundError where there is no file, and as `packets.read` for a file that
     is no capture.
     """
-    seen, last = -1, time.monotonic()
+    seen, last = 0, time.monotonic()
     while time.monotonic() - last < idle:
         size = os.stat(path).st_size
-        if size not in (seen, 0):  # somebody who writes a capture creates an empty file first
-            seen, last = size, time.monotonic()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", PacketWarning)
+        if size == seen or size < HEADER:
+            time.sleep(every)
+            continue
+        seen, last = size, time.monotonic()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PacketWarning)
+            try:
                 frame = packets.read(path, device)
-            if len(frame):
-                yield frame
-        time.sleep(every)
+            except packets.DeviceMissing:  # others spoke first
+                continue
+        if len(frame):
+            yield frame
 
 
 def told(answer: Answer) -> str:

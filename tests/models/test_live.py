@@ -84,6 +84,23 @@ def test_a_growing_capture_is_read_again_until_it_rests(asked: Path, tmp_path: P
     assert frames[-1].drop(columns=["payload", "options"]).equals(whole.drop(columns=["payload", "options"]))
 
 
+def test_others_may_speak_before_the_device_that_is_named(asked: Path, tmp_path: Path) -> None:
+    content, growing = asked.read_bytes(), tmp_path / "growing.pcap"
+    late = "02:00:00:00:00:01"  # speaks in a packet that is added later: an Ethernet frame with an unknown type
+    growing.write_bytes(content)
+    frames = live.follow(growing, device=late, every=0.02, idle=5.0)
+    packet = bytes.fromhex("ffffffffffff" + late.replace(":", "") + "88b5") + bytes(46)
+    header = content[24:32] + len(packet).to_bytes(4, "little") * 2
+    writer = threading.Timer(0.5, lambda: growing.write_bytes(content + header + packet))
+    writer.start()
+    try:
+        frame = next(frames)
+    finally:
+        writer.join(10)
+    assert frame["sent"].sum() == 1
+    assert frame["sent"].iloc[-1]
+
+
 def test_a_file_that_is_no_capture_is_refused_while_it_is_watched(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         next(live.follow(tmp_path / "nowhere.pcap"))

@@ -34,12 +34,16 @@ Numbers = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 
+class DeviceMissing(ValueError):
+    """The device that was named neither sends nor receives a packet of the capture."""
+
+
 def read(source: str | os.PathLike[str], device: str | None = None) -> pd.DataFrame:
     """The packets of a capture as `read_packets` gives them, and `sent` (bool), whether the device sent the packet.
 
     `device` is its Ethernet address, or its IP address in a capture without Ethernet. For None it is what the set-up's folder
     says, else a guess: who asks for an address or joins a Wi-Fi network, else who sends most. Raises PacketError as
-    `read_packets`, and ValueError where there are packets, and the device that was named neither sends nor receives any.
+    `read_packets`, and DeviceMissing where there are packets, and the device that was named neither sends nor receives any.
     """
     packets = read_packets(source)
     layer = "eth" if packets["eth_src"].notna().any() else "ip"
@@ -50,7 +54,7 @@ def read(source: str | os.PathLike[str], device: str | None = None) -> pd.DataFr
     else:
         address = device.lower()
         if len(packets) and not ((sender == address) | (receiver == address)).any():
-            raise ValueError(f"{name_of(source)}: no packet is from or to {device}; name an address that occurs, or none")
+            raise DeviceMissing(f"{name_of(source)}: no packet is from or to {device}; name an address that occurs, or none")
     frame = packets.assign(sent=(sender == address).to_numpy(bool, na_value=False))
     frame.attrs = packets.attrs | {"source": name_of(source)}
     return frame

@@ -125,8 +125,9 @@ def tcp_opening(side: str, segment: tuple[int, bytes, int] | None) -> Traits:
     values = dict(kinds)
     found: Traits = {f"tcp {side}: window": float(window), f"tcp {side}: ttl": float(ttl)}
     found |= _places(f"tcp {side}: option", [kind for kind, _ in kinds], 6)
-    found[f"tcp {side}: mss"] = float(int.from_bytes(values[2])) if 2 in values else NAN
-    found[f"tcp {side}: window scale"] = float(int.from_bytes(values[3])) if 3 in values else NAN
+    for kind, length, word in ((2, 2, "mss"), (3, 1, "window scale")):  # RFC 9293, 3.7.1; RFC 7323, 2.2
+        value = values.get(kind, b"")
+        found[f"tcp {side}: {word}"] = float(int.from_bytes(value)) if len(value) == length else NAN
     return found
 
 
