@@ -16,7 +16,7 @@ MIN_SEEDS = 5  # fewer say too little about chance for a verdict
 ROUNDING = 1e-9  # 0.947 + 0.0005 is a little less than 0.9475 in binary, and ends are included
 _CHOICES = {
     "source": ("framework", "study"),
-    "data": ("iot23", "iot23-study", "iot-sentinel", "any"),
+    "data": ("iot23", "iot23-study", "iot-sentinel", "hardware", "any"),
     "kind": ("equal", "at least", "at most"),
     "better": ("", "higher", "lower"),
 }
