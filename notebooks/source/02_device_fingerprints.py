@@ -297,8 +297,9 @@ for frame, row in zip(frames[:20], table.to_numpy()):
 
 
 # %%
-def learn(X, y, state):
-    return DeviceIdentifier(seed=state, trees=settings.trees).fit(X, y)
+def learn(X, y, state, rejected=None):  # None: answers always, and needs no threshold
+    model = DeviceIdentifier(seed=state, trees=settings.trees, rejected=rejected)
+    return model.fit(X, y)
 
 
 def by_folds(X, y, state):  # (n, d), (n,) -> (n,) answers
@@ -466,7 +467,7 @@ strangers = rng.choice(sorted(set(device)), 5, replace=False)
 known = ~np.isin(device, strangers)
 train, test = next(folds(device[known], seed))
 train, test = np.flatnonzero(known)[train], np.flatnonzero(known)[test]
-model = learn(X[train], device[train], seed)
+model = learn(X[train], device[train], seed, rejected=0.05)
 asked = np.concatenate([test, np.flatnonzero(~known)])
 is_known = known[asked]
 known_score = model.known_score(X[asked])  # (m,)
