@@ -26,6 +26,7 @@ from fliot_lab.models.identification import UNKNOWN, DeviceIdentifier, rejection
 source = setups.locate(dataset, seed=seed)
 print(source.banner)
 settings = profiles.settings("02_device_fingerprints", profile)
+# The fast profile takes every second set-up.
 listed = setups.listing(source.root).iloc[:: settings.every].reset_index(drop=True)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of packets that are left out; they are counted below
@@ -424,7 +425,8 @@ plots.show(
 
 # %% [markdown]
 # The interval over seeds is narrow and tells the smaller doubt: other folds, another forest. That another **person** costs more tells the
-# larger one, and with three persons nobody can put an interval on it. The published 94.7 % is a figure over folds.
+# larger one, and with three persons nobody can put an interval on it. Ask of any published figure, the 94.7 % too, which of
+# these it is.
 
 # %% [markdown]
 # ## How soon?
