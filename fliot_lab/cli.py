@@ -118,37 +118,44 @@ def fingerprint(
     device: Annotated[str | None, typer.Option(help="The device's Ethernet address. Default: who joins the network.")] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Answer again each time the capture grows.")] = False,
     idle: Annotated[float, typer.Option(help="With --follow: end after so many seconds without a new packet.")] = 30,
-    seconds: Annotated[float, typer.Option(help="With --host: observe for so many seconds.")] = 60,
+    seconds: Annotated[int, typer.Option(help="With --host: observe for so many seconds.", min=10)] = 60,
     seed: Annotated[int, typer.Option(help="Of the classifier, and of the simulated devices.")] = 7,
 ) -> None:
     """Say which known device a capture, or this machine, is most like, how sure that is, and because of what."""
+    import warnings
+
     from fliot_lab.data import setups
+    from fliot_lab.data.packets import PacketWarning
     from fliot_lab.features.devices import hosts, packets
     from fliot_lab.models import live
 
     if (capture is None) != host:
         raise typer.BadParameter("name a capture, or give --host")
+    if host and (follow or device):
+        raise typer.BadParameter("--follow and --device are about a capture, not about --host")
     try:
-        if capture is not None and not follow:
-            packets.read(capture, device)  # refuse a bad one before anything is learnt
-        if known is None:
-            typer.echo(f"Known are SIMULATED devices, made from seed {seed}: name yours with --known", err=True)
-        if host:
-            enrolled = live.enrol_hosts(known, seed=seed)
-            frame = hosts.observe(seconds, seconds / live.HOST_ROWS)
-            typer.echo(live.told(live.identify(enrolled, hosts.fingerprint(frame, window=live.HOST_ROWS)[0])))
-            return
-        enrolled = live.enrol(known or setups.locate("sample", seed=seed).root, seed=seed)
-        assert capture is not None
-        frames = live.follow(capture, device=device, idle=idle) if follow else [packets.read(capture, device)]
-        answered = False
-        for frame in frames:
-            if len(frame):
-                answer = live.identify(enrolled, packets.fingerprint(frame)[0])
-                typer.echo(f"{len(frame)} packets: {live.told(answer)}")
-                answered = True
-        if not answered:
-            raise ValueError(f"{capture}: there is no packet of the device to go by")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PacketWarning)  # `fliot data flows` tells what is damaged
+            if capture is not None and not follow:
+                packets.read(capture, device)  # refuse a bad one before anything is learnt
+            if known is None:
+                typer.echo(f"Known are SIMULATED devices, made from seed {seed}: name yours with --known", err=True)
+            if host:
+                enrolled = live.enrol_hosts(known, seed=seed)
+                frame = hosts.observe(seconds, 1.0)
+                typer.echo(live.told(live.identify(enrolled, hosts.fingerprint(frame, window=len(frame))[0])))
+                return
+            enrolled = live.enrol(known or setups.locate("sample", seed=seed).root, seed=seed)
+            assert capture is not None
+            frames = live.follow(capture, device=device, idle=idle) if follow else [packets.read(capture, device)]
+            answered = False
+            for frame in frames:
+                if len(frame):
+                    answer = live.identify(enrolled, packets.fingerprint(frame)[0])
+                    typer.echo(f"{len(frame)} packets: {live.told(answer)}")
+                    answered = True
+            if not answered:
+                raise ValueError(f"{capture}: there is no packet of the device to go by")
     except (ValueError, OSError) as error:
         raise _fail(error) from error
 

@@ -44,8 +44,8 @@ class _Identifier:
         """Learns the types y (n,) of fingerprints X (n, d), NaN where a thing was not observed, and a threshold.
 
         The threshold comes from training rows that were held out in FOLDS folds; rows of one of the `groups` (n,), say a
-        person or a unit, are held out together. The models of these folds have seen less and are less sure than the last one,
-        which therefore rejects about the promised share or fewer. Raises ValueError for fewer than two types, for lengths that
+        person or a unit, are held out together. The promise holds for devices like those: with rows of known persons in every
+        fold, more of a new person's devices are rejected. Raises ValueError for fewer than two types, for lengths that
         differ, and for infinity.
         """
         rows, types, together = _checked(X, None), np.asarray(y), np.arange(len(np.asarray(y)))

@@ -55,7 +55,9 @@ def enrol(folder: str | os.PathLike[str], *, seed: int) -> Enrolled:
         warnings.simplefilter("ignore", PacketWarning)  # a bad packet in training changes nothing that anybody would do
         fingerprints = [packets.fingerprint(packets.read(path))[0] for path in listed["path"]]
     family = dict(zip(listed["device_type"], listed["family"], strict=True))
-    return _learnt(fingerprints, listed["device_type"].tolist(), family, seed)
+    # The device that will be asked about was set up by somebody else: the threshold is set on persons held out.
+    persons = listed["person"].tolist() if listed["person"].nunique() > 1 else None
+    return _learnt(fingerprints, listed["device_type"].tolist(), family, seed, persons)
 
 
 def enrol_hosts(folder: str | os.PathLike[str] | None, *, seed: int) -> Enrolled:
@@ -80,11 +82,13 @@ def enrol_hosts(folder: str | os.PathLike[str] | None, *, seed: int) -> Enrolled
     return _learnt(fingerprints, devices, {}, seed)
 
 
-def _learnt(fingerprints: list[Fingerprint], devices: list[str], family: dict[str, str], seed: int) -> Enrolled:
+def _learnt(
+    fingerprints: list[Fingerprint], devices: list[str], family: dict[str, str], seed: int, groups: list[str] | None = None
+) -> Enrolled:
     if len(set(devices)) < 2:
         raise ValueError(f"{len(set(devices))} known devices: telling them apart takes two or more")
     X, names = matrix(fingerprints)
-    return Enrolled(DeviceIdentifier(seed=seed).fit(X, np.array(devices)), names, family, len(devices))
+    return Enrolled(DeviceIdentifier(seed=seed).fit(X, np.array(devices), groups), names, family, len(devices))
 
 
 def identify(enrolled: Enrolled, fingerprint: Fingerprint, *, top: int = 3, reasons: int = 3) -> Answer:
@@ -102,20 +106,21 @@ def identify(enrolled: Enrolled, fingerprint: Fingerprint, *, top: int = 3, reas
 def follow(
     path: str | os.PathLike[str], *, device: str | None = None, every: float = 0.5, idle: float = 30.0
 ) -> Iterator[pd.DataFrame]:
-    """The packets so far, as `packets.read` gives them, each time that the capture file has grown; all of them each time.
+    """The packets so far, as `packets.read` gives them, each time that the capture file has changed; all of them each time.
 
-    Looks `every` so many seconds, and ends when nothing has been added for `idle` seconds. A packet of which only a part is
+    Looks `every` so many seconds, and ends when nothing has changed for `idle` seconds. A packet of which only a part is
     written waits for the next look, and so does everything until the `device` that was named speaks or is spoken to. Raises
     FileNotFoundError where there is no file, and as `packets.read` for a file that
     is no capture.
     """
-    seen, last = 0, time.monotonic()
+    seen, last = (0, 0), time.monotonic()
     while time.monotonic() - last < idle:
-        size = os.stat(path).st_size
-        if size == seen or size < HEADER:
+        state = os.stat(path)
+        now = state.st_size, state.st_mtime_ns
+        if now == seen or state.st_size < HEADER:
             time.sleep(every)
             continue
-        seen, last = size, time.monotonic()
+        seen, last = now, time.monotonic()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PacketWarning)
             try:
@@ -123,6 +128,7 @@ def follow(
             except packets.DeviceMissing:  # others spoke first
                 continue
         if len(frame):
+            device = device or frame.attrs["device"]  # a guess is kept: the answers are about one device
             yield frame
 
 

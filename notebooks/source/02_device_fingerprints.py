@@ -284,9 +284,7 @@ table.groupby(level=0).median().round(3).head(8)
 
 # %% tags=["check"]
 for frame, row in zip(frames[:20], table.to_numpy()):
-    own = frame[
-        frame["sent"] | ~frame["eth_dst"].str[1].isin(list("13579bdf"))
-    ]  # what others tell everybody is theirs
+    own = frame[frame["sent"] | frame["received"]]  # what others tell everybody is theirs
     ts = (own["ts"] - own["ts"].min()).dt.total_seconds().to_numpy()
     assert np.allclose(rhythm(ts, own["size"].to_numpy(float), own["sent"].to_numpy()), row)
 
@@ -646,11 +644,20 @@ assert abs(with_heat(left, run["temperature_c"])) < 1e-3
 
 # %%
 when = boards["part"] / boards.groupby("board")["part"].transform("max")
-hardware_seeds = [
-    name_boards(boards, ["clock", "spread", "heat"], when < 0.5, state) for state in states
-]
-over_boards = evaluation.interval_over_seeds(hardware_seeds, bounds=(0, 1))
-print(f"{boards['board'].nunique()} boards by clock and temperature, later half: {over_boards}")
+by_boards = {}
+for name, columns in (
+    ("clock", ["clock", "spread"]),
+    ("clock and heat", ["clock", "spread", "heat"]),
+):
+    values = [name_boards(boards, columns, when < 0.5, state) for state in states]
+    by_boards[name] = evaluation.interval_over_seeds(values, bounds=(0, 1))
+print(f"{boards['board'].nunique()} boards, later half")
+for name, value in by_boards.items():
+    print(f"by {name}: {value}")
+
+# %% [markdown]
+# What stands beside the published figure is the clock alone: with heat, part of the answer is the shelf. And the interval is over
+# forests; other boards would move it far more (`make bench` has an interval over boards).
 
 # %% [markdown]
 # ## Quiz
@@ -719,9 +726,10 @@ numbers = {
         over_seeds["person C left out"], source.name
     ),
     "AUROC of known against unknown devices, one draw": float(auroc),
-    "accuracy over boards by clock and temperature, by time (interval over seeds)": figure(
-        over_boards, source_hardware.name
+    "accuracy over boards by their clocks, later half (interval over seeds)": figure(
+        by_boards["clock"], source_hardware.name
     ),
+    "accuracy over boards by clock and heat, later half": by_boards["clock and heat"].value,
     **{
         f"simulated devices, accuracy by {channel}": value
         for channel, value in by_channel.items()

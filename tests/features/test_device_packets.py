@@ -104,7 +104,7 @@ def test_without_ethernet_the_device_is_an_ip_address(tmp_path: Path) -> None:
 
 def test_a_device_that_is_not_there_and_a_file_that_is_no_capture_are_refused(tmp_path: Path) -> None:
     path = capture(tmp_path / "a.pcap", [udp(OTHER, ROUTER, 5000, 6000, b"x")])
-    with pytest.raises(ValueError, match=r"a\.pcap: no packet is from or to 02:00:00:00:00:07; name an address"):
+    with pytest.raises(ValueError, match=r"a\.pcap: no packet is from or to 02:00:00:00:00:07; name an Ethernet address"):
         read(path, DEVICE)
     (tmp_path / "b.pcap").write_bytes(b"no capture at all, but long enough to look at")
     with pytest.raises(PacketError, match=r"b\.pcap"):
@@ -126,6 +126,7 @@ def test_a_capture_without_packets_has_the_same_features(tmp_path: Path, frames:
 # --- what must not show -------------------------------------------------------------------------------------------------
 
 _MASK = 0x1A35C7  # flips bits of the last three bytes: as well in the IPv6 and group addresses that are made of them
+_MAKER = 0x5C1A35 << 24  # and of the first three, but for those that say "group" and "locally administered"
 
 
 def another(address: str) -> tuple[bytes, bytes]:
@@ -133,21 +134,23 @@ def another(address: str) -> tuple[bytes, bytes]:
     if address.count(":") == 5 and len(address) == 17:
         old = bytes.fromhex(address.replace(":", ""))
         same = address == EVERYBODY or (old[0] & 1 and old[:3] != b"\x33\x33\xff")
-        return old, old if same else (int.from_bytes(old) ^ _MASK).to_bytes(6)
+        mask = _MASK if old[0] & 1 else _MASK | _MAKER
+        return old, old if same else (int.from_bytes(old) ^ mask).to_bytes(6)
     ip = ipaddress.ip_address(address)
     if ip.version == 6:
         solicited = ip in ipaddress.ip_network("ff02::1:ff00:0/104")
         fixed = (ip.is_multicast and not solicited) or ip.is_unspecified
-        return ip.packed, ip.packed if fixed else (int(ip) ^ _MASK).to_bytes(16)
+        mask = _MASK if ip.is_multicast else _MASK | 0x1A << 64 | _MAKER << 16  # another network, another maker
+        return ip.packed, ip.packed if fixed else (int(ip) ^ mask).to_bytes(16)
     if ip.is_multicast or address in ("0.0.0.0", "255.255.255.255"):
         return ip.packed, ip.packed
 
-    def turned(octet: int) -> int:
-        low, count = ((0, 10), (10, 90), (100, 156))[len(str(octet)) - 1]
+    def turned(octet: int, end: int = 256) -> int:
+        low, count = ((0, 10), (10, 90), (100, end - 100))[len(str(octet)) - 1]
         return low + (octet - low + 7) % count
 
     a, b, c, d = ip.packed
-    return ip.packed, bytes([a, b, turned(c), turned(d)])
+    return ip.packed, bytes([turned(a, 224), turned(b), turned(c), turned(d)])  # 224 and above are groups
 
 
 def rewritten(content: bytes, packets: pd.DataFrame) -> bytes:
@@ -184,6 +187,40 @@ def test_addresses_and_names_do_not_show(paths: list[Path], frames: list[pd.Data
         assert not any(thing.maker.encode() in data for thing in things.THINGS)
         same(values(changed), values(frame))
         same(values(changed, 20), values(frame, 20))
+
+
+def test_the_rewriting_would_show_a_makers_prefix(frames: list[pd.DataFrame]) -> None:
+    for frame in frames:
+        for address in frame["eth_src"].dropna().unique():
+            old, new = another(str(address))
+            assert old[:3] != new[:3]
+            assert (old[0] & 3) == (new[0] & 3)
+        for address in set(frame["ip_src"].dropna()) - {"0.0.0.0", "::"}:
+            old, new = another(str(address))
+            assert old[:1] != new[:1] or len(old) == 16
+            assert old[:-3] != new[:-3]
+
+
+@pytest.mark.parametrize("link", [1, 101, 113])  # Ethernet, raw IP, Linux cooked
+def test_what_others_tell_each_other_does_not_show(link: int, tmp_path: Path) -> None:
+    """A sensor that hears a whole network gives the fingerprint of the device alone, but for how long it took."""
+
+    def linked(frame: bytes) -> bytes:
+        cooked = bytes([0, 0, 0, 1, 0, 6]) + frame[6:12] + bytes(2) + frame[12:]
+        return {1: frame, 101: frame[14:], 113: cooked}[link]
+
+    own = [udp(DEVICE, ROUTER, 5000, 53, bytes(30)), udp(ROUTER, DEVICE, 53, 5000, bytes(60))]
+    stranger = "02:00:00:00:00:77"
+    strangers = [udp(stranger, ROUTER, 4000, 4001 + i, bytes(100 + i)) for i in range(20)]
+    strangers += [udp(stranger, "01:00:5e:00:00:fb", 5353, 5353, bytes(40))]
+    device = f"192.168.1.{int(DEVICE[-2:], 16)}" if link == 101 else DEVICE
+    alone = read(capture(tmp_path / "alone.pcap", [linked(frame) for frame in own], link), device)
+    heard = read(capture(tmp_path / "heard.pcap", [linked(f) for f in (own[0], *strangers, own[1])], link), device)
+    assert alone["sent"].sum() == heard["sent"].sum() == 1
+    assert alone["received"].sum() == heard["received"].sum() == 1
+    found, expected = values(heard), values(alone)
+    differ = {name for name in found if found[name] != expected[name] and not np.isnan(found[name])}
+    assert all("second" in name for name in differ), differ
 
 
 @pytest.mark.real

@@ -39,7 +39,7 @@ class DeviceMissing(ValueError):
 
 
 def read(source: str | os.PathLike[str], device: str | None = None) -> pd.DataFrame:
-    """The packets of a capture as `read_packets` gives them, and `sent` (bool), whether the device sent the packet.
+    """The packets of a capture as `read_packets` gives them, with `sent` and `received` (bool): by the device, to it alone.
 
     `device` is its Ethernet address, or its IP address in a capture without Ethernet. For None it is what the set-up's folder
     says, else a guess: who asks for an address or joins a Wi-Fi network, else who sends most. Raises PacketError as
@@ -54,9 +54,15 @@ def read(source: str | os.PathLike[str], device: str | None = None) -> pd.DataFr
     else:
         address = device.lower()
         if len(packets) and not ((sender == address) | (receiver == address)).any():
-            raise DeviceMissing(f"{name_of(source)}: no packet is from or to {device}; name an address that occurs, or none")
-    frame = packets.assign(sent=(sender == address).to_numpy(bool, na_value=False))
-    frame.attrs = packets.attrs | {"source": name_of(source)}
+            kind = "Ethernet" if layer == "eth" else "IP"
+            raise DeviceMissing(f"{source}: no packet is from or to {device}; name an {kind} address that occurs, or none")
+    sent = (sender == address).to_numpy(bool, na_value=False)
+    if layer == "eth" and receiver.isna().all():  # Linux cooked: the link says who sends, and IP who receives
+        received = packets["ip_dst"].isin(set(packets.loc[sent, "ip_src"].dropna())).to_numpy(bool)
+    else:
+        received = (receiver == address).to_numpy(bool, na_value=False)
+    frame = packets.assign(sent=sent, received=received & ~sent)
+    frame.attrs = packets.attrs | {"source": name_of(source), "device": address}
     return frame
 
 
@@ -71,14 +77,14 @@ def _joiner(packets: pd.DataFrame, sender: pd.Series) -> str | None:
 
 
 class _Columns:
-    """The columns of one device's packets as arrays, in order of time, without what others tell everybody."""
+    """The columns of one device's packets as arrays, in order of time, without what others tell everybody or each other."""
 
     def __init__(self, frame: pd.DataFrame):
         """Takes what `read` gives."""
         order = np.argsort(frame["ts"].to_numpy("datetime64[us]"), kind="stable")
         group = frame["eth_dst"].astype(object).map(_is_group).to_numpy(bool)
         sent = frame["sent"].to_numpy(bool)
-        order = order[(sent | ~group)[order]]
+        order = order[(sent | frame["received"].to_numpy(bool))[order]]
         self.sent, self.group = sent[order], group[order]
         ts = frame["ts"].to_numpy("datetime64[us]").astype(np.int64)[order]
         self.ts = (ts - ts[0]) / 1e6 if len(ts) else ts.astype(np.float64)

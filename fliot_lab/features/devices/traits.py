@@ -5,6 +5,8 @@ among them, nor a number made of one. A length that a message states is checked 
 stranger's file, and a message that ends too early gives what came before.
 """
 
+import itertools
+import re
 import struct
 import zlib
 from collections import Counter
@@ -21,6 +23,8 @@ TLS_PADDING = 21
 DNS_TYPES = {1: "a", 12: "ptr", 16: "txt", 28: "aaaa", 33: "srv", 47: "nsec", 255: "any"}  # IANA, resource record types
 HTTP_METHODS = (b"GET ", b"POST", b"PUT ", b"HEAD", b"SUBS")
 HTTP_ANSWER = b"HTTP"
+#: A header's line begins with a name, a token of RFC 9110, 5.6.2, and a colon.
+HTTP_NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:")
 
 
 def number(content: bytes) -> float:
@@ -232,7 +236,9 @@ def http(segments: Sequence[bytes]) -> Traits:
     found["http: answers"] = float(starts[HTTP_ANSWER])
     for word, methods in (("question", HTTP_METHODS), ("answer", (HTTP_ANSWER,))):
         first = next((segment for segment in segments if segment[:4] in methods), b"")
-        fields = [line.split(b":")[0] for line in first.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]]
-        found[f"http {word}: header lines"] = float(len(fields)) if first else NAN
+        lines = first.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
+        # A line that has no name, and what follows it, is no header: its text is content, which must not show.
+        fields = [line.partition(b":")[0] for line in itertools.takewhile(HTTP_NAME.match, lines)]
+        found[f"http {word}: header lines"] = float(len(lines)) if first else NAN
         found[f"http {word}: header names as a number"] = number(b",".join(fields))
     return found
