@@ -108,8 +108,8 @@ for name, plate in (("the whole address", address), ("its first three bytes", ma
     print(f"right by {name}: {(found == device[test]).mean():.3f}")
 
 # %% [markdown]
-# The whole address is nearly always right: where it is not, two devices answer to one address. (Of the maker's bytes one guess is left for
-# all types of a maker.) And it is worthless: it names **this unit**. The next unit of the same type has another, any program can change it, and
+# The whole address is right but for pairs of devices that answer to one address. (Of the maker's bytes one guess is left for all types of
+# a maker.) A model cannot do much better, and yet it is worthless: it names **this unit**. The next unit of the same type has another, any program can change it, and
 # a model that was given it has learnt to read and nothing else. Addresses are not the only name plates.
 #
 # ### Exercise 2.1: what names a unit and must go
@@ -292,7 +292,7 @@ for frame, row in zip(frames[:20], table.to_numpy()):
 # ## Recognise the type
 #
 # Five folds **by set-up**: each set-up is tested once, by a model that has not seen it and has seen others of its type, by the same persons
-# in the same homes. What the model chooses, it chooses inside its training folds.
+# in the same places. What the model chooses, it chooses inside its training folds.
 
 
 # %%
@@ -330,14 +330,15 @@ plots.show(
 )
 
 # %% [markdown]
-# Nearly all confusion is between **siblings**: products of one maker on one platform, with one firmware and another label on the box. Merge each family
+# Nearly all confusion is between **siblings**: products of one maker on one platform, with nearly the same firmware and another label on the box. Merge each family
 # into one answer, and hardly a mistake is left. That is not a trick to raise a number. It is another question, and for a gateway often the better
 # one: siblings deserve the same rules.
 
 # %% [markdown]
 # ## Predict before you run
 #
-# Three persons set these devices up, each in a network of their own. Train on all set-ups but one person's, and test on that person's. Write
+# Three persons set these devices up. (In the real set: the same units, in one laboratory, in other weeks. Simulated persons each have a
+# home of their own.) B set up few. Train on all set-ups but one person's, and test on that person's. Write
 # down the accuracy that you expect for person A and for person C. Who did most of the set-ups is in the table:
 
 # %%
@@ -345,7 +346,7 @@ listed.groupby("person").agg(set_ups=("path", "size"), types=("device_type", "nu
 
 # %% [markdown] tags=["instructor"]
 # **Prediction: 5 minutes.** Most expect a point or two less than the folds. Ask back after it: what did the model learn about the person? (Speed of
-# the set-up, addresses given by the router, other devices of the home that answer, firmware of that month.) And which of the two numbers would you
+# the set-up, other devices that answer, firmware of that month.) Which other thing changed besides the person? (Fewer set-ups to learn from.) And which of the two numbers would you
 # tell a customer whose home was in neither set?
 
 # %% [markdown]
@@ -422,9 +423,9 @@ plots.show(
 )
 
 # %% [markdown]
-# The interval over seeds is narrow and tells the smaller doubt: other folds, another forest. That another **person** costs more tells the
-# larger one, and with three persons nobody can put an interval on it. Ask of any published figure, the 94.7 % too, which of
-# these it is.
+# The interval over seeds tells one doubt: other folds, another forest. Leaving a person out costs more, for two reasons: the person is new, and fewer
+# set-ups are left to learn from. (On the real set the second is most of it; on the simulated one C's firmware is newer.) With three persons nobody can put
+# an interval on it. Ask of any published figure, the 94.7 % of the project report too, which of these it is.
 
 # %% [markdown]
 # ## How soon?
@@ -478,6 +479,9 @@ print(f"known devices rejected: {rejected[is_known].mean():.2f}")
 print(f"strangers rejected: {rejected[~is_known].mean():.2f}")
 
 # %% [markdown]
+# A stranger whose sibling is enrolled is taken for the sibling; other strangers are nearly all found. So the draw decides: one tells little.
+# (`make bench` draws five times.)
+#
 # ### Exercise 2.4 (extra): the rejection curve
 #
 # Write `accuracy_at_coverage(confidence, correct)`: from how sure each answer is (n,), no two equal, and whether it is right (n,), an array (n,) whose
@@ -555,7 +559,8 @@ plots.show(
 # ## Hardware, and a false friend
 #
 # Could one tell **this very board** from its brothers? No two crystals swing alike: a task of fixed length takes each board a slightly other number of its
-# own clock's cycles. What else could one measure? The temperature, perhaps: it helps a lot.
+# own clock's cycles. What else could one measure? The temperature, perhaps. "Random" trains on a random half; "later half" trains on each board's
+# earlier measurements.
 
 # %%
 source_hardware = hardware.locate(dataset, seed=seed)
@@ -595,7 +600,8 @@ pd.Series(cut).unstack().round(3)
 
 # %% [markdown]
 # A board lies where it lies, so its temperature names the **place**, for as long as nothing is moved and the heating stays as it is. That is what a
-# false friend looks like: it helps, and every board of the test is where it was in training. By time, what heat alone tells falls first.
+# false friend looks like. At random, where neighbours in time stand on both sides, heat adds much. By time it adds less, and among the real identical boards
+# it takes away.
 #
 # ### Exercise 2.5 (extra): the clock without the heat
 #
@@ -676,7 +682,8 @@ for name, value in by_boards.items():
 #
 # <details><summary>3. Accuracy is 0.95 over folds and 0.85 with a person left out. Which one belongs in the brochure?</summary>
 #
-# A customer is a person whom the model has never met, in a home of their own: the second. Both, side by side, tell most.
+# The second is nearer: a customer is a person whom the model has never met. But the customer also has another unit and another home, and on
+# the real set neither number asks that. Give both, and say so.
 # </details>
 #
 # <details><summary>4. An attacker wants the gateway to take a camera for a lamp. Where would they begin?</summary>
@@ -690,11 +697,13 @@ for name, value in by_boards.items():
 #
 # - Name plates identify a unit and teach nothing. Take them out before anything is trained, and test that they are out.
 # - Fingerprints come by channel: packets, flows, telemetry, system calls. Fusion helps where the best one is weak; none is proof.
-# - Folds by set-up ask whether the model knows this laboratory. Leave a person out to ask whether it knows the device.
+# - Folds by set-up ask whether the model knows these units in this place. Leave a person out to ask a harder question; only another unit in
+#   another home would ask the customer's.
 # - A classifier that must answer will name strangers. Give it a way to say that it does not know, and set the threshold in training.
-# - What helps can be a false friend. Temperature names the room.
+# - What helps can be a false friend. Temperature names the place.
 #
-# **Limits.** One set of devices from one laboratory in 2016, while they were set up: nothing is said of years of use, of updates, or of
+# **Limits.** One set of devices from one laboratory in 2016, while they were set up. Nearly every real type is **one unit**: no split here asks
+# whether another unit of the type is recognised; of the four types with two units, two are known by the other one and two hardly. Nothing is said of years of use, of updates, or of
 # somebody who imitates. Simulated devices show how channels are fused, not how well that works.
 #
 # **Ethics.** A fingerprint of a device is knowledge about its owner: which lock is on the door, which pump stands beside the bed. Whoever
@@ -702,7 +711,7 @@ for name, value in by_boards.items():
 #
 # **References.** Miettinen et al. 2017, *IoT Sentinel*, ICDCS, arXiv 1611.04880. Sivanathan et al. 2019, *Classifying IoT devices in smart
 # environments*, IEEE TMC 18(8), doi 10.1109/TMC.2018.2866249. Kohno, Broido, Claffy 2005, *Remote physical device fingerprinting*, IEEE TDSC 2(2), doi
-# 10.1109/TDSC.2005.26. Sanchez Sanchez et al. 2022, *LwHBench*, arXiv 2204.08516. Creech and Hu 2013, *Generation of a new IDS test dataset*, IEEE
+# 10.1109/TDSC.2005.26. Sanchez Sanchez et al. 2023, *LwHBench*, doi 10.1016/j.iot.2023.100764. Creech and Hu 2013, *Generation of a new IDS test dataset*, IEEE
 # WCNC, doi 10.1109/WCNC.2013.6555301. Arp et al. 2022, *Dos and don'ts of machine learning in computer security*, arXiv 2010.09470.
 
 

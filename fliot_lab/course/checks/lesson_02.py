@@ -40,6 +40,8 @@ def _observations() -> list[tuple[Array, Array]]:
         (np.array([[1.0, 2.0], [3.0, 2.0], [2.0, 5.0], [2.0, 5.0]]), np.array(list("aabb"))),
         (np.array([[5.0, 5.0, 1.0], [6.0, 5.0, 2.0], [5.0, 5.0, 1.0], [6.0, 5.0, 3.0]]), np.array(list("abab"))),
         (np.array([[4.0, 2.0]]), np.array(["a"])),
+        (np.array([[1.0, 5.0], [1.0, 5.0], [2.0, 5.0000001]]), np.array(list("abc"))),
+        (np.array([[3.0, 1.0], [3.0000001, 1.0], [4.0, 1.0]]), np.array(list("aab"))),
         (np.array([[1.0000001, 20.0], [1.0, 20.0], [1.0000001, 21.0]]), np.array(list("aba"))),
     ]
     for units, size in ((3, 24), (12, 60)):
