@@ -314,6 +314,7 @@ def run(seeds: int = SEEDS, draws: int = DRAWS, set_ups: int | None = None, data
 Stratified {FOLDS}-fold by set-up, {seeds} seeds: mean with its interval. Chosen in folds: how often inner {INNER}-fold
 cross-validation of the training part chose which share of the {len(whole.names):,} features for a tree to look at. Plain: no
 sizes of single messages and nothing that messages hold, {len(plain(whole))} features.
+The features were developed on four fifths of the real set-ups, so a little of that choice is in these figures.
 
 {measure.table(["confused, forest, whole captures", "times a seed"], confused)}
 

@@ -1,5 +1,6 @@
 """Which device type a fingerprint belongs to, or none that is known: a forest, and a small network that can be federated."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -25,7 +26,7 @@ Codes = npt.NDArray[np.intp]
 Chances = Callable[[Matrix], Floats]  # fingerprints (m, d) -> probability (m, c) of each type
 
 
-class _Identifier:
+class _Identifier(ABC):
     """What every identifier does with the probabilities of types; `_learnt` says how a kind of model comes by them."""
 
     def __init__(self, *, seed: int, rejected: float | None):
@@ -33,12 +34,12 @@ class _Identifier:
             raise ValueError(f"rejected={rejected!r}: expected a share of known devices from 0 up to 1, or None")
         self.seed, self.rejected = seed, rejected
 
+    @abstractmethod
     def _learnt(self, X: Matrix, codes: Codes, trial: bool) -> Chances:
         """The probabilities of all types of `classes_`, learnt from X (n, d) and codes (n,) that may lack some of them.
 
         A `trial` is one of the models that are thrown away after they have shown how known devices score.
         """
-        raise NotImplementedError
 
     def fit(self, X: npt.ArrayLike, y: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> Self:
         """Learns the types y (n,) of fingerprints X (n, d), NaN where a thing was not observed, and a threshold.

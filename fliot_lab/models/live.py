@@ -17,7 +17,7 @@ from fliot_lab.data.sample.hosts import telemetry
 from fliot_lab.features.devices import Fingerprint, hosts, matrix, packets
 from fliot_lab.models.identification import UNKNOWN, DeviceIdentifier
 
-#: Rows of telemetry in a fingerprint of a host: what `--host` observes, and what it is held against.
+#: Rows of telemetry in a fingerprint of a host that is known.
 HOST_ROWS = 60
 #: Bytes of the header of a pcap file: with fewer, nobody can say yet whether it is one.
 HEADER = 24
@@ -25,12 +25,11 @@ HEADER = 24
 
 @dataclass(frozen=True)
 class Enrolled:
-    """Devices that are known: a classifier of their fingerprints, the features' names, and how many were learnt from."""
+    """Devices that are known: a classifier of their fingerprints, the features' names, and each type's family."""
 
     identifier: DeviceIdentifier
     names: list[str]
     family: dict[str, str]
-    learnt: int
 
 
 @dataclass(frozen=True)
@@ -65,18 +64,19 @@ def enrol_hosts(folder: str | os.PathLike[str] | None, *, seed: int) -> Enrolled
 
     Raises ValueError where a file is no telemetry, and where there are fewer than two devices.
     """
+    sources: list[tuple[str, Path | pd.DataFrame]]
     if folder is None:
-        frames = [
+        sources = [
             (name, telemetry(seed, device=name, unit=unit, run=unit, hours=1.0, every=1.0).drop(columns="infected"))
             for name in things.BY_NAME
             for unit in range(2)
         ]
     else:
         paths = sorted(Path(folder).glob("*-*.csv"))
-        frames = [(path.stem.rpartition("-")[0], hosts.read(path)) for path in paths]
+        sources = [(path.stem.rpartition("-")[0], path) for path in paths]
     fingerprints, devices = [], []
-    for name, frame in frames:
-        found = hosts.fingerprint(hosts.read(frame), window=HOST_ROWS)
+    for name, source in sources:
+        found = hosts.fingerprint(hosts.read(source), window=HOST_ROWS)
         fingerprints += found
         devices += [name] * len(found)
     return _learnt(fingerprints, devices, {}, seed)
@@ -88,7 +88,7 @@ def _learnt(
     if len(set(devices)) < 2:
         raise ValueError(f"{len(set(devices))} known devices: telling them apart takes two or more")
     X, names = matrix(fingerprints)
-    return Enrolled(DeviceIdentifier(seed=seed).fit(X, np.array(devices), groups), names, family, len(devices))
+    return Enrolled(DeviceIdentifier(seed=seed).fit(X, np.array(devices), groups), names, family)
 
 
 def identify(enrolled: Enrolled, fingerprint: Fingerprint, *, top: int = 3, reasons: int = 3) -> Answer:
@@ -110,8 +110,7 @@ def follow(
 
     Looks `every` so many seconds, and ends when nothing has changed for `idle` seconds. A packet of which only a part is
     written waits for the next look, and so does everything until the `device` that was named speaks or is spoken to. Raises
-    FileNotFoundError where there is no file, and as `packets.read` for a file that
-    is no capture.
+    FileNotFoundError where there is no file, and as `packets.read` for a file that is no capture.
     """
     seen, last = (0, 0), time.monotonic()
     while time.monotonic() - last < idle:
@@ -140,7 +139,5 @@ def told(answer: Answer) -> str:
     if answer.family != likeliest:
         lines.append(f"  of the siblings {answer.family}")
     lines += [f"  or {name} ({value:.2f})" for name, value in answer.best[1:] if value > 0]
-    lines += [
-        f"  because of {name} (without it {value:+.2f})" for name, value in ((n, -v) for n, v in answer.reasons) if value < 0
-    ]
+    lines += [f"  because of {name} (without it {-fall:+.2f})" for name, fall in answer.reasons if fall > 0]
     return "\n".join(lines)

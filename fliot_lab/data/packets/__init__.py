@@ -18,7 +18,7 @@ from fliot_lab.data.packets.headers import IP_WRONG, RIGHT, WRONG, BadPacket, Ro
 from fliot_lab.data.packets.tcp import Packet, Tcp
 from fliot_lab.data.parsing import CATEGORIES
 
-__all__ = ["PacketError", "PacketWarning", "read_packets", "to_conn_log"]
+__all__ = ["PROTOCOLS", "PacketError", "PacketWarning", "read_packets", "to_conn_log"]
 
 PROTOCOLS = ("arp", "eapol", "tcp", "udp", "icmp", "icmp6", "igmp", "llc", "ip", "ip6", "other")
 _STR = pd.StringDtype(na_value=np.nan)

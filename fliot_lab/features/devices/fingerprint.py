@@ -72,6 +72,17 @@ def fuse(fingerprints: Sequence[Fingerprint]) -> Fingerprint:
     return Fingerprint("+".join(channels), names, values, "; ".join(sources))
 
 
+_QUANTILES = {"least": 0.0, "lower quarter": 0.25, "median": 0.5, "upper quarter": 0.75, "most": 1.0}
+
+
+def spread(name: str, values: npt.NDArray[Any]) -> dict[str, float]:
+    """Quantiles and mean of values (n,) under names that begin with `name`; NaN where there are none."""
+    if not len(values):
+        return dict.fromkeys([f"{name}, {word}" for word in (*_QUANTILES, "mean")], float("nan"))
+    found = dict(zip(_QUANTILES, np.quantile(values, list(_QUANTILES.values())).tolist(), strict=True))
+    return {f"{name}, {word}": value for word, value in (found | {"mean": float(values.mean())}).items()}
+
+
 def name_of(source: Any) -> str:
     """What `provenance` calls a source: the last two parts of a path, which tell device and file apart, or the word itself."""
     return "/".join(Path(str(source)).parts[-2:])

@@ -18,7 +18,7 @@ from fliot_lab.data import packets as captures
 from fliot_lab.data import zeek
 from fliot_lab.data.layout import CONN_FIELDS
 from fliot_lab.features.devices import packets
-from fliot_lab.features.devices.fingerprint import Fingerprint, name_of
+from fliot_lab.features.devices.fingerprint import Fingerprint, name_of, spread
 from fliot_lab.features.flows import FLOW_FEATURES_EXTENDED, flow_features
 
 CHANNEL = "flows"
@@ -31,7 +31,6 @@ _PRIVATE = [ipaddress.ip_network(network) for network in (*_NETWORKS, "fc00::/7"
 # What is counted: the features of a flow that are 0 or 1, and the letters of its history.
 _COUNTED = tuple(feature for feature in FLOW_FEATURES_EXTENDED if feature.unit in ("0 or 1", "count"))
 _UNITS = ("bytes", "ip_bytes", "pkts")
-_QUANTILES = {"least": 0.0, "lower quarter": 0.25, "median": 0.5, "upper quarter": 0.75, "most": 1.0}
 Numbers = npt.NDArray[np.float64]
 
 
@@ -78,8 +77,8 @@ def fingerprint(frame: pd.DataFrame) -> list[Fingerprint]:
     for proto in ("tcp", "udp"):
         found |= _sizes(frame[(frame["proto"] == proto).to_numpy(dtype=bool)], proto)
     starts = frame["ts"].to_numpy("datetime64[us]").astype(np.float64) / 1e6
-    found |= _spread("seconds between flows", np.diff(starts))
-    found |= _spread("seconds between flows begun", np.diff(starts[begun]))
+    found |= spread("seconds between flows", np.diff(starts))
+    found |= spread("seconds between flows begun", np.diff(starts[begun]))
     return [Fingerprint(CHANNEL, tuple(found), np.fromiter(found.values(), np.float64), str(frame.attrs.get("source", "")))]
 
 
@@ -129,20 +128,13 @@ def _kind(host: Any) -> str:
 def _sizes(flows: pd.DataFrame, proto: str) -> dict[str, float]:
     """The spread of durations and of what the device sent and received; unset is 0, as among the flow features."""
     begun = flows["begun"].to_numpy(dtype=bool)
-    found = _spread(f"{proto}: seconds", _numbers(flows["duration"]))
+    found = spread(f"{proto}: seconds", _numbers(flows["duration"]))
     for unit in _UNITS:
         of_orig, of_resp = _numbers(flows[f"orig_{unit}"]), _numbers(flows[f"resp_{unit}"])
         for verb, values in (("sent", np.where(begun, of_orig, of_resp)), ("received", np.where(begun, of_resp, of_orig))):
-            found |= _spread(f"{proto}: {unit} {verb}", values) | {f"{proto}: {unit} {verb}, in all": float(values.sum())}
+            found |= spread(f"{proto}: {unit} {verb}", values) | {f"{proto}: {unit} {verb}, in all": float(values.sum())}
     return found
 
 
 def _numbers(column: pd.Series) -> Numbers:
     return np.asarray(column.astype("Float64").to_numpy(np.float64, na_value=0.0), dtype=np.float64)
-
-
-def _spread(name: str, values: Numbers) -> dict[str, float]:
-    """Quantiles and mean of values (n,); NaN where there are none."""
-    quantiles = np.quantile(values, list(_QUANTILES.values())) if len(values) else np.full(len(_QUANTILES), np.nan)
-    found = {f"{name}, {word}": float(value) for word, value in zip(_QUANTILES, quantiles, strict=True)}
-    return found | {f"{name}, mean": float(values.mean()) if len(values) else np.nan}

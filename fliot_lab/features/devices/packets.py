@@ -12,19 +12,17 @@ import numpy.typing as npt
 import pandas as pd
 
 from fliot_lab.data import setups
-from fliot_lab.data.packets import read_packets
+from fliot_lab.data.packets import PROTOCOLS, read_packets
 from fliot_lab.features.devices import traits
-from fliot_lab.features.devices.fingerprint import Fingerprint, name_of
+from fliot_lab.features.devices.fingerprint import Fingerprint, name_of, spread
 
 CHANNEL = "packets"
 FIRST, TALKS, LATER = 24, 6, 4  # packets, conversations, packets after an address that are looked at one by one; chosen
 #: Payloads below EXACT bytes are counted size by size, larger ones in steps of STEP: the network cuts long messages.
 EXACT, STEP, LARGEST = 600, 8, 1480
-PROTOCOLS = ("arp", "eapol", "tcp", "udp", "icmp", "icmp6", "igmp", "llc", "ip", "ip6", "other")
 #: Ports whose meaning is fixed by a standard (IANA's registry).
 PORTS = {"dns": 53, "dhcp": 67, "http": 80, "ntp": 123, "https": 443, "ssdp": 1900, "mdns": 5353, "mqtt": 8883}
 BOXES = 32  # into which all other servers' ports fall; chosen
-_QUANTILES = {"least": 0.0, "lower quarter": 0.25, "median": 0.5, "upper quarter": 0.75, "most": 1.0}
 _SIZES = [f"{size} bytes" for size in range(EXACT)] + [
     f"{size} to {size + STEP - 1} bytes" for size in range(EXACT, LARGEST + 1, STEP)
 ]
@@ -250,11 +248,7 @@ def _sizes(c: _Columns, proto: str, way: str) -> Numbers:
 
 def _spread(name: str, values: npt.NDArray[np.number]) -> dict[str, float]:
     """Quantiles, mean and deviation of values (n,); NaN where there are none."""
-    if not len(values):
-        return dict.fromkeys([f"{name}, {word}" for word in (*_QUANTILES, "mean", "deviation")], np.nan)
-    found = dict(zip(_QUANTILES, np.quantile(values, list(_QUANTILES.values())).tolist(), strict=True))
-    found |= {"mean": float(values.mean()), "deviation": float(values.std())}
-    return {f"{name}, {word}": value for word, value in found.items()}
+    return spread(name, values) | {f"{name}, deviation": float(values.std()) if len(values) else np.nan}
 
 
 def _median(values: Numbers) -> float:
