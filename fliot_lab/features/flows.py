@@ -32,12 +32,12 @@ class FlowFeature:
     compute: Callable[[Array], Array]
 
 
-def _numbers(column: Any) -> Array:
+def numbers(column: Any) -> Array:
     """The column as (n,) float64, 0 where it is unset, as in the published study."""
     return np.nan_to_num(np.asarray(column, dtype=np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf)
 
 
-def _words(column: Any) -> tuple[Array, Array]:
+def words(column: Any) -> tuple[Array, Array]:
     """(distinct words, position of each row's word among them); "" stands for unset. A pandas category knows them already."""
     if hasattr(column, "cat") and hasattr(column.cat, "codes"):
         words = np.array([*column.cat.categories, ""], dtype=np.str_)  # code -1, unset, finds the last
@@ -144,9 +144,9 @@ def flow_features(flows: Any, features: Sequence[FlowFeature] = FLOW_FEATURES) -
     for name, column in columns.items():
         wanted = [(place, feature) for place, feature in enumerate(features) if feature.source == name]
         try:
-            words, codes = _words(column) if wanted[0][1].is_text else (_numbers(column), slice(None))
+            values, codes = words(column) if wanted[0][1].is_text else (numbers(column), slice(None))
         except (ValueError, TypeError) as error:
             raise ValueError(f"column {name} cannot become {wanted[0][1].name}: {error}") from error
         for place, feature in wanted:
-            X[:, place] = feature.compute(words)[codes]
+            X[:, place] = feature.compute(values)[codes]
     return X, [feature.name for feature in features]
