@@ -7,6 +7,7 @@ fetches it. Devices are told apart by their folder: two bridges share their addr
 
 import os
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,8 @@ import pandas as pd
 
 from fliot_lab import ROOT
 from fliot_lab.data.iot23 import DataMissing
+from fliot_lab.data.layout import BENIGN
+from fliot_lab.data.packets import PacketWarning, read_packets, to_conn_log
 from fliot_lab.data.sample.folders import made_once
 from fliot_lab.data.sample.setups import MAC_FILE, generate_setups
 from fliot_lab.data.sample.things import SIBLINGS as SIMULATED_SIBLINGS
@@ -83,6 +86,21 @@ def listing(root: str | os.PathLike[str]) -> pd.DataFrame:
         rows.append((path, path.parent.name, device, families.get(device, device), match["person"], int(match["number"])))
     frame = pd.DataFrame(rows, columns=["path", "folder", "device_type", "family", "person", "number"])
     return frame.sort_values(["folder", "person", "number"], ignore_index=True)
+
+
+def flows(listed: pd.DataFrame) -> pd.DataFrame:
+    """The flows of the set-ups in a `listing`, one a row: Zeek's columns, label (all benign), capture, device_type and person.
+
+    A capture is `<folder>/<file>`. Checksums are ignored: the machine that captured the real set-ups left many to its network
+    card. Raises PacketError for a file that holds no packets.
+    """
+    parts = []
+    for path, folder, device, person in zip(*(listed[c] for c in ("path", "folder", "device_type", "person")), strict=True):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PacketWarning)  # a cut or damaged frame costs its flow a packet, and no more
+            found = to_conn_log(read_packets(path), ignore_checksums=True)
+        parts.append(found.assign(label=BENIGN, capture=f"{folder}/{path.stem}", device_type=device, person=person))
+    return pd.concat(parts, ignore_index=True)
 
 
 def address_of(capture: str | os.PathLike[str]) -> str | None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fliot_lab.data import setups
+from fliot_lab.data import packets, setups
 from fliot_lab.data.iot23 import DataMissing
 from fliot_lab.data.sample import things
 
@@ -72,6 +72,20 @@ def test_the_address_comes_from_the_folder_or_from_nowhere(tmp_path: Path) -> No
     assert setups.address_of(tmp_path / "Aria" / "Setup-A-1-STA.pcap") is None
     (tmp_path / "Aria" / "_iotdevice-mac.txt").write_text("20:F8:5E:ca:91:52\n")
     assert setups.address_of(tmp_path / "Aria" / "Setup-A-1-STA.pcap") == "20:f8:5e:ca:91:52"
+
+
+def test_the_flows_of_set_ups_are_those_of_each_capture(tmp_path: Path) -> None:
+    listed = setups.listing(setups.locate("sample").root).iloc[[0, 25, 60]]
+    flows = setups.flows(listed)
+    for row in listed.to_dict("records"):
+        own = flows[flows["capture"] == f"{row['folder']}/{row['path'].stem}"]
+        alone = packets.to_conn_log(packets.read_packets(row["path"]), ignore_checksums=True)
+        assert len(own) == len(alone) > 0
+        assert own["orig_bytes"].tolist() == alone["orig_bytes"].tolist()
+        assert set(own["person"]) == {row["person"]}
+        assert set(own["device_type"]) == {row["device_type"]}
+    assert set(flows["label"]) == {"Benign"}
+    assert flows["capture"].nunique() == 3
 
 
 @pytest.mark.real
