@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
 from torch import nn
 
@@ -40,12 +41,27 @@ class Scaler:
             raise ValueError("this scaler has not seen anything yet: call fit(X) with benign flows first")
         return np.clip((_log(_checked(X, len(self.centre_))) - self.centre_) / self.scale_, -20.0, 20.0)
 
+    def inverse_transform(self, scaled: npt.ArrayLike) -> Matrix:
+        """The rows (m, d) float32 whose `transform` is `scaled` (m, d), but for rounding and for what `transform` clipped.
+
+        A number beyond float32 becomes its largest.
+        """
+        if not hasattr(self, "scale_"):
+            raise ValueError("this scaler has not seen anything yet: call fit(X) with benign flows first")
+        logs = _checked(scaled, len(self.centre_)).astype(np.float64) * self.scale_ + self.centre_
+        numbers = np.sign(logs) * np.expm1(np.minimum(np.abs(logs), 100))  # e^100 lies beyond float32 already
+        return numbers.clip(-np.finfo(np.float32).max, np.finfo(np.float32).max).astype(np.float32)
+
 
 class Autoencoder:
     """An anomaly detector: the score of a flow is the mean squared error of its reconstruction.
 
     Fitted to benign flows only. The threshold lies where a share `false_alarm_rate` of benign flows that were held out lie
     above it. A `Scaler` comes first.
+
+    `whiten` divides the errors by what is usual for benign flows, correlations included: the score is the squared Mahalanobis
+    length of the residual over d. Some features are always rebuilt, so the covariance is shrunk (Ledoit and Wolf 2004, doi
+    10.1016/S0047-259X(03)00096-4). `members` networks that differ by their start are an ensemble; the score is their mean.
 
     Follows scikit-learn: `fit`, `score_samples` (higher is more suspicious), `predict` (True for an alarm). Equal seeds give
     equal models. Replicator networks as outlier detectors: Hawkins et al. 2002, doi 10.1007/3-540-46145-0_17.
@@ -62,8 +78,13 @@ class Autoencoder:
         patience: int = 5,
         batch_size: int = 128,
         learning_rate: float = 1e-2,
+        whiten: bool = False,
+        members: int = 1,
     ):
+        if members < 1:
+            raise ValueError(f"members={members!r}: an ensemble has one network or more")
         self.seed, self.hidden, self.bottleneck = seed, hidden, bottleneck
+        self.whiten, self.members = whiten, members
         self.false_alarm_rate = false_alarm_rate
         self.epochs, self.patience, self.batch_size, self.learning_rate = epochs, patience, batch_size, learning_rate
 
@@ -71,57 +92,65 @@ class Autoencoder:
         """Trains on benign flows X (n, d); early stopping and the threshold come from the benign flows X_held_out (m, d).
 
         Without X_held_out the last quarter of X is held out: rows in order of time make it later than the rest, as in use.
-        Raises ValueError for fewer than 20 rows of either together, NaN or infinity. Sets `threshold_`, `scaler_` and
-        `history_` (mean squared error per epoch, training and held-out).
+        Raises ValueError for fewer than 20 rows of either together, NaN or infinity. Sets `threshold_`, `scaler_`, `networks_`,
+        `whiteners_` ((d, d) each; empty without `whiten`) and `history_` (mean squared error per epoch of the first network,
+        training and held-out).
         """
         train, rest = _divided(X, X_held_out)
         self.scaler_ = Scaler().fit(train)
         generator = torch.Generator().manual_seed(self.seed)
-        self.network_ = _network(train.shape[1], self.hidden, self.bottleneck, generator)
         scaled, scaled_rest = (torch.from_numpy(self.scaler_.transform(rows)) for rows in (train, rest))
+        self.networks_ = [_network(train.shape[1], self.hidden, self.bottleneck, generator) for _ in range(self.members)]
         with one_thread():
-            self.history_ = self._train(scaled, scaled_rest, generator)
+            histories = [self._train(member, scaled, scaled_rest, generator) for member in self.networks_]
+        self.history_ = histories[0]
+        self.whiteners_ = [_whitener(member, scaled) for member in self.networks_] if self.whiten else []
         self.threshold_ = threshold_at_fpr(self.score_samples(rest), self.false_alarm_rate)
         return self
 
     def score_samples(self, X: npt.ArrayLike) -> Vector:
-        """Mean squared reconstruction error of each row of X (n, d), as (n,) float64; higher is more suspicious."""
-        if not hasattr(self, "network_"):
+        """Reconstruction error of each row of X (n, d), as (n,) float64; higher is more suspicious."""
+        if not hasattr(self, "networks_"):
             raise ValueError("this autoencoder has not learnt anything yet: call fit(X) with benign flows first")
         scores = []
         with torch.inference_mode():
             for block in _blocks(X, self.scaler_):
                 rows = torch.from_numpy(block)  # (rows, d)
-                scores.append((self.network_(rows) - rows).square().mean(1).numpy())
+                residuals = [member(rows) - rows for member in self.networks_]  # (rows, d) each
+                if self.whiten:
+                    residuals = [r @ whitener for r, whitener in zip(residuals, self.whiteners_, strict=True)]
+                scores.append(torch.stack([r.square().mean(1) for r in residuals]).mean(0).numpy())
         return np.concatenate(scores, dtype=np.float64)
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Whether each row of X (n, d) is an alarm: its score lies above `threshold_`."""
         return self.score_samples(X) > self.threshold_
 
-    def _train(self, train: torch.Tensor, rest: torch.Tensor, generator: torch.Generator) -> dict[str, list[float]]:
+    def _train(
+        self, member: nn.Sequential, train: torch.Tensor, rest: torch.Tensor, generator: torch.Generator
+    ) -> dict[str, list[float]]:
         """Adam on the squared error until the held-out error stops falling; the best weights are kept."""
-        optimiser = torch.optim.Adam(self.network_.parameters(), lr=self.learning_rate, fused=True)
+        optimiser = torch.optim.Adam(member.parameters(), lr=self.learning_rate, fused=True)
         history: dict[str, list[float]] = {"training": [], "held-out": []}
-        best, weights = np.inf, self.network_.state_dict()
+        best, weights = np.inf, member.state_dict()
         for _ in range(self.epochs):
             total = torch.zeros(())
             for batch in torch.randperm(len(train), generator=generator).split(self.batch_size):
-                loss = (self.network_(train[batch]) - train[batch]).square().mean()
+                loss = (member(train[batch]) - train[batch]).square().mean()
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
                 total += loss.detach() * len(batch)
             with torch.inference_mode():
-                error = (self.network_(rest) - rest).square().mean().item()
+                error = (member(rest) - rest).square().mean().item()
             history["training"].append(total.item() / len(train))
             history["held-out"].append(error)
             if error < best:
                 best = error
-                weights = {name: value.clone() for name, value in self.network_.state_dict().items()}
+                weights = {name: value.clone() for name, value in member.state_dict().items()}
             elif len(history["held-out"]) - 1 - int(np.argmin(history["held-out"])) >= self.patience:
                 break
-        self.network_.load_state_dict(weights)
+        member.load_state_dict(weights)
         return history
 
 
@@ -197,6 +226,14 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _whitener(member: nn.Sequential, scaled: torch.Tensor) -> torch.Tensor:
+    """(d, d) float32 such that residuals of the training rows, times it, are about uncorrelated with variance 1."""
+    with torch.inference_mode():
+        residuals = (member(scaled) - scaled).numpy().astype(np.float64)
+    precision = LedoitWolf(assume_centered=True).fit(residuals).precision_
+    return torch.from_numpy(np.linalg.cholesky(precision).astype(np.float32))
 
 
 def _network(d: int, hidden: int, bottleneck: int, generator: torch.Generator) -> nn.Sequential:

@@ -196,7 +196,7 @@ plots.show(
 def scores_by_hand(model, X_new):
     z = model.scaler_.transform(X_new)  # (m, d)
     h = torch.from_numpy(z)
-    for layer in model.network_:  # (m, 24) -> (m, 16) -> (m, 4) -> (m, 16) -> (m, 24)
+    for layer in model.networks_[0]:  # (m, 24) -> (m, 16) -> (m, 4) -> (m, 16) -> (m, 24)
         h = layer(h)
     return ((h.detach().numpy() - z) ** 2).mean(axis=1)  # (m,)
 

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from sklearn.covariance import LedoitWolf
 
 from fliot_lab.evaluation import threshold_at_fpr
 from fliot_lab.models import autoencoder
@@ -44,7 +45,7 @@ def scaled_by_hand(X: np.ndarray) -> np.ndarray:
 
 
 def scored_by_hand(model: Autoencoder, X: np.ndarray) -> np.ndarray:
-    weights = {name: value.numpy().astype(float) for name, value in model.network_.state_dict().items()}
+    weights = {name: value.numpy().astype(float) for name, value in model.networks_[0].state_dict().items()}
     layers = sorted({int(name.split(".")[0]) for name in weights})
     scores = []
     for row in scaled_by_hand(X):
@@ -63,7 +64,7 @@ def test_the_score_is_that_of_a_forward_pass_by_hand(model: Autoencoder) -> None
     assert scores.shape == (151,)
     assert scores.dtype == np.float64
     np.testing.assert_allclose(scores, scored_by_hand(model, rows), rtol=1e-4)
-    sizes = [tuple(value.shape) for name, value in model.network_.state_dict().items() if name.endswith("weight")]
+    sizes = [tuple(value.shape) for name, value in model.networks_[0].state_dict().items() if name.endswith("weight")]
     assert sizes == [(16, D), (4, 16), (16, 4), (D, 16)]
 
 
@@ -294,3 +295,32 @@ def test_the_linear_squeeze_refuses() -> None:
         linear.score_samples(TRAIN[:, :4])
     with pytest.raises(ValueError, match="NaN or infinity, first in row 17, column 2"):
         linear.fit(with_value(np.inf), HELD_OUT)
+
+
+def test_whitened_scores_are_mahalanobis_lengths_of_residuals() -> None:
+    rng = np.random.default_rng(4)
+    X = rng.exponential(50, (300, 6)).astype(np.float32)
+    model = Autoencoder(seed=1, bottleneck=2, epochs=5, whiten=True).fit(X[:220], X[220:])
+
+    def residuals(rows: np.ndarray) -> np.ndarray:
+        scaled = torch.from_numpy(model.scaler_.transform(rows))
+        return (model.networks_[0](scaled) - scaled).detach().numpy().astype(np.float64)
+
+    covariance = LedoitWolf(assume_centered=True).fit(residuals(X[:220])).covariance_
+    expected = [r @ np.linalg.solve(covariance, r) / 6 for r in residuals(X)]
+    np.testing.assert_allclose(model.score_samples(X), expected, rtol=1e-3)
+    assert abs(model.score_samples(X[:220]).mean() - 1) < 0.2  # about 1 by construction, where it learnt
+
+
+def test_an_ensemble_is_the_mean_of_its_members() -> None:
+    X = np.random.default_rng(5).exponential(50, (200, 5)).astype(np.float32)
+    model = Autoencoder(seed=2, epochs=3, members=3).fit(X)
+    scaled = torch.from_numpy(model.scaler_.transform(X))
+    each = [(member(scaled) - scaled).square().mean(1).detach().numpy() for member in model.networks_]
+    assert len(each) == 3
+    assert not np.allclose(each[0], each[1])
+    np.testing.assert_allclose(model.score_samples(X), np.mean(each, axis=0), rtol=1e-5)
+    alone = Autoencoder(seed=2, epochs=3).fit(X)
+    np.testing.assert_allclose(alone.score_samples(X).mean(), each[0].mean(), rtol=0.5)
+    with pytest.raises(ValueError, match="members=0"):
+        Autoencoder(seed=0, members=0)
