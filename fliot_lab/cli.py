@@ -160,6 +160,54 @@ def fingerprint(
         raise _fail(error) from error
 
 
+@app.command("train")
+def train(
+    logs: Annotated[list[Path], typer.Argument(help="Conn logs, or folders that hold them. Each counts as a network.")],
+    out: Annotated[Path, typer.Argument(help="New folder for the model.")],
+    features: Annotated[str, typer.Option(help="context (what a host did before counts) or flows.")] = "context",
+    false_alarm_rate: Annotated[float, typer.Option(help="Share of benign flows that may be flagged.")] = 0.01,
+    benign: Annotated[bool, typer.Option("--benign", help="Assert that every flow is harmless.")] = False,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal models.")] = 7,
+) -> None:
+    """Learn to detect attacks from your own conn logs, with or without labels, and judge that on logs left out."""
+    from fliot_lab.models import training
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    try:
+        trained = training.train(
+            logs, out, seed=seed, features=features, false_alarm_rate=false_alarm_rate, benign=benign, say=say
+        )
+    except (ValueError, OSError) as error:
+        raise _fail(error) from error
+    typer.echo(training.told(trained))
+
+
+@app.command("detect")
+def detect(
+    log: Annotated[Path, typer.Argument(help="A conn log, with or without labels.")],
+    model: Annotated[Path, typer.Option(help="Folder that `fliot train` wrote.")],
+    out: Annotated[Path | None, typer.Option(help="File for the alarms, .csv or .jsonl.")] = None,
+) -> None:
+    """Say which flows of a conn log are suspicious, and what they are taken for."""
+    from fliot_lab.models import saved
+    from fliot_lab.models.saved import alerts
+
+    try:
+        if out is not None:
+            alerts.check_suffix(out)
+        served = saved.load(model)
+        found = alerts.detect(log, served)
+        typer.echo(alerts.told(found))
+        if served.card["training"].get("simulated"):
+            typer.echo("The model learnt from SIMULATED flows: its answers say nothing about a real network", err=True)
+        if out is not None:
+            typer.echo(f"{alerts.write(found, out):,} alarms in {out}")
+    except (ValueError, OSError) as error:
+        raise _fail(error) from error
+
+
 @data.command("flows")
 def data_flows(
     capture: Annotated[Path, typer.Argument(help="Packets, as pcap or pcapng.")],
