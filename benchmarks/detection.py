@@ -25,7 +25,7 @@ from fliot_lab.features.context import COLUMNS, CONTEXT_FEATURES
 from fliot_lab.features.flows import FLOW_FEATURES
 from fliot_lab.models.autoencoder import Autoencoder
 from fliot_lab.models.baselines import RULES
-from fliot_lab.models.hybrid import Hybrid, KnownAttacks
+from fliot_lab.models.hybrid import Hybrid, KnownAttacks, three_parts
 
 SEEDS, PARTS, RATE = 5, 4, 0.01
 TRAINED, TESTED = "A", "C"  # whose set-ups are in training, and whose in the test
@@ -53,9 +53,7 @@ CANDIDATES: dict[str, Callable[[int], Hybrid]] = {
     "the same, whitened": lambda seed: Hybrid([(surroundings(seed, whiten=True), CONTEXT)], seed=seed),
     "context + known attacks": lambda seed: Hybrid([(surroundings(seed), CONTEXT), (KnownAttacks(), None)], seed=seed),
     "context + known services": lambda seed: Hybrid([(surroundings(seed), CONTEXT), (KnownAttacks(), SERVICE)], seed=seed),
-    "all three": lambda seed: Hybrid(
-        [(surroundings(seed), CONTEXT), (KnownAttacks(), None), (KnownAttacks(), SERVICE)], seed=seed
-    ),
+    "all three": lambda seed: three_parts(NAMES, seed=seed),
 }
 
 

@@ -99,7 +99,7 @@ def same(one: Any, other: Any) -> bool:
         return bool(one.equals(other))
     if hasattr(one, "detach"):  # a tensor
         return same(one.detach().cpu().numpy(), other.detach().cpu().numpy())
-    if isinstance(one, int | float | str | bytes | np.generic):
+    if isinstance(one, int | float | str | bytes | set | frozenset | np.generic):
         return bool(one == other or (one != one and other != other))
     return True  # a function, a generator: nothing that an answer is expected to leave alone
 

@@ -1,4 +1,7 @@
-"""Checks of lesson 03: what is found at a false alarm rate, the AUC by pairs; see also `linear_squeeze.py`, `threshold.py`."""
+"""Checks of lesson 03: what is found at a false alarm rate, the AUC by pairs.
+
+The others stand in `linear_squeeze.py`, `threshold.py`, `unseen_attacks.py`, `whitening.py` and `host_window.py`.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,20 +10,33 @@ import numpy as np
 import numpy.typing as npt
 
 from fliot_lab.course.checks import CheckFailed, Exercise, ask, number, passed, recognised, told_apart
+from fliot_lab.course.checks.host_window import HOST_WINDOW, failures_before
 from fliot_lab.course.checks.linear_squeeze import SQUEEZE, squeeze_error
 from fliot_lab.course.checks.threshold import ROADS, THRESHOLD, asked, choose_threshold, naive_threshold
+from fliot_lab.course.checks.unseen_attacks import UNSEEN, flagged_by_kind
+from fliot_lab.course.checks.whitening import WHITENING, whitened_error
 
-__all__ = ["EXERCISES", "ask", "auc_by_pairs", "choose_threshold", "found_at", "squeeze_error"]
+__all__ = [
+    "EXERCISES",
+    "ask",
+    "auc_by_pairs",
+    "choose_threshold",
+    "failures_before",
+    "flagged_by_kind",
+    "found_at",
+    "squeeze_error",
+    "whitened_error",
+]
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 
-# ------------------------------------------------------------------------------------------ 3.3 found at a false alarm rate
+# ------------------------------------------------------------------------------------------ 3.4 found at a false alarm rate
 
 
 def found_at(answer: Callable[..., Any]) -> None:
-    """Exercise 3.3: `answer(attack, scores, fpr)` is the share of attacks that a share `fpr` of false alarms buys."""
+    """Exercise 3.4: `answer(attack, scores, fpr)` is the share of attacks that a share `fpr` of false alarms buys."""
     cases = _judged()
     received = [
         number(asked(answer, (attack, scores, fpr), scores[~attack], fpr), "the share found") for attack, scores, fpr in cases
@@ -134,11 +150,11 @@ _FOUND: dict[Callable[..., Any], str] = dict.fromkeys(
 }
 
 
-# ------------------------------------------------------------------------------------------------------ 3.4 the AUC by pairs
+# ------------------------------------------------------------------------------------------------------ 3.5 the AUC by pairs
 
 
 def auc_by_pairs(answer: Callable[..., Any]) -> None:
-    """Exercise 3.4: `answer(attack_scores, benign_scores)`: how often a random attack outscores a random benign flow."""
+    """Exercise 3.5: `answer(attack_scores, benign_scores)`: how often a random attack outscores a random benign flow."""
     cases = _two_kinds()
     received = [number(ask(answer, *case), "the AUC") for case in cases]
     for (attacks, benign), found in zip(cases, received, strict=True):
@@ -207,7 +223,8 @@ _AUCS: dict[Callable[..., Any], str] = {
 EXERCISES = {
     "3.1": SQUEEZE,
     "3.2": THRESHOLD,
-    "3.3": Exercise(
+    "3.3": UNSEEN,
+    "3.4": Exercise(
         found_at,
         {
             _over_all_scores: "on all scores",
@@ -220,7 +237,7 @@ EXERCISES = {
             **{_cut_by(road): words for road, words in THRESHOLD.wrong.items() if road in ROADS},
         },
     ),
-    "3.4": Exercise(
+    "3.5": Exercise(
         auc_by_pairs,
         {
             _ties_won: "ties as wins",
@@ -230,4 +247,6 @@ EXERCISES = {
             _pairs_counted: "divide by the number of pairs",
         },
     ),
+    "3.6": WHITENING,
+    "3.7": HOST_WINDOW,
 }

@@ -1,4 +1,4 @@
-"""Check of exercise 3.2: the smallest threshold that keeps a promise. What it knows of mistakes serves exercise 3.3 too."""
+"""Check of exercise 3.2: the smallest threshold that keeps a promise. What it knows of mistakes serves exercise 3.4 too."""
 
 from collections.abc import Callable
 from typing import Any
