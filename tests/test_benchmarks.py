@@ -4,10 +4,11 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from benchmarks import __main__ as page
-from benchmarks import measure, reading
+from benchmarks import detection, measure, reading, serving
 
 BURN = "import time\nwhile time.process_time() < {seconds}: pass"
 
@@ -101,3 +102,28 @@ def test_the_page_describes_the_machine_and_appears_when_it_is_whole(tmp_path, m
 def test_every_module_of_the_folder_but_the_harness_is_a_benchmark():
     assert "reading" in page.names()
     assert not {"measure", "__main__"} & set(page.names())
+
+
+def test_serving_gives_a_line_for_each_cost() -> None:
+    section = serving.run(rows=3000, trained=300, repetitions=1, dataset="sample")
+    assert "SIMULATED" in section
+    for what in ("context of 3,000 flows", "on 300 flows", "3,000 flows, ONNX Runtime", "one row of a forest"):
+        assert what in section
+    assert section.count(" met") + section.count(" missed") == 4
+
+
+def test_detection_judges_every_capture_that_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = detection.networks("sample", set_ups=1)
+    names = whole.captures[:2] + whole.captures[-1:]
+    kept = np.flatnonzero(np.isin(whole.network, [*names, detection.TRAINED, detection.TESTED]))[::8]
+    parts = (whole.X, whole.attack, whole.doubtful, whole.network)
+    few = detection.Networks(whole.flows.iloc[kept].reset_index(drop=True), *(part[kept] for part in parts))
+    monkeypatch.setattr(detection, "networks", lambda dataset, set_ups: few)
+    some = {name: detection.CANDIDATES[name] for name in ("autoencoder, context", "all three")}
+    monkeypatch.setattr(detection, "CANDIDATES", some)
+    section = detection.run(seeds=1, dataset="sample")
+    assert "SIMULATED" in section
+    assert section.count(" *") == len(names)  # one chosen for each
+    for name in names:
+        assert section.count(f"| {name} ") == 1 + 1 + 2 + 2 + 1  # chosen, all three, two rules, two candidates, as given
+    assert section.count("Target, attacks flagged >= 0.95") == 2
