@@ -167,6 +167,9 @@ def train(
     features: Annotated[str, typer.Option(help="context (what a host did before counts) or flows.")] = "context",
     false_alarm_rate: Annotated[float, typer.Option(help="Share of benign flows that may be flagged.")] = 0.01,
     benign: Annotated[bool, typer.Option("--benign", help="Assert that every flow is harmless.")] = False,
+    contradictions: Annotated[
+        str, typer.Option(help='Benign flows between the two hosts of an attack: "as given", dropped or relabelled.')
+    ] = "as given",
     seed: Annotated[int, typer.Option(help="Equal seeds give equal models.")] = 7,
 ) -> None:
     """Learn to detect attacks from your own conn logs, with or without labels, and judge that on logs left out."""
@@ -177,7 +180,14 @@ def train(
 
     try:
         trained = training.train(
-            logs, out, seed=seed, features=features, false_alarm_rate=false_alarm_rate, benign=benign, say=say
+            logs,
+            out,
+            seed=seed,
+            features=features,
+            false_alarm_rate=false_alarm_rate,
+            benign=benign,
+            contradictions=contradictions,
+            say=say,
         )
     except (ValueError, OSError) as error:
         raise _fail(error) from error

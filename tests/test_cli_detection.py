@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from fliot_lab import cli
 from fliot_lab.data import iot23, sample, zeek
 from fliot_lab.models import saved, training
-from fliot_lab.models.autoencoder import Autoencoder
 from fliot_lab.models.trees import forest
 
 
@@ -36,10 +35,9 @@ def sim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(sim: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
-    """What `fliot train` said of four of them, and the model; the networks learn for two rounds only."""
+    """What `fliot train` said of four of them, and the model."""
     model = tmp_path_factory.mktemp("models") / "model"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "detector", lambda seed, rate: Autoencoder(seed=seed, false_alarm_rate=rate, epochs=2))
         patch.setattr(training, "forest", partial(forest, trees=5))
         return fliot("train", *list(iot23.captures(sim).values())[2:6], model, "--false-alarm-rate", 0.02), model
 
@@ -48,6 +46,7 @@ def test_training_says_what_it_read_how_it_did_and_where_it_lies(trained: tuple[
     answer, model = trained
     assert answer.exit_code == 0
     card = saved.load(model).card
+    assert card["training"]["contradictions"] == "as given"
     for row in card["training"]["logs"]:
         assert f"{row['log']}: {row['flows']:,} flows, " in answer.stderr
     assert answer.stderr.count("Leaving out") == 4
@@ -112,6 +111,10 @@ def test_errors_are_one_line_and_write_nothing(sim: Path, trained: tuple[Result,
         (["train", log, sim], "exists and is no saved model, or not that alone; name a new folder"),
         (["train", log, tmp_path / "model", "--benign"], "was said to be benign, and its labels name"),
         (["train", log, tmp_path / "model", "--features", "x"], "features='x' is unknown; choose one of flows, context"),
+        (
+            ["train", log, tmp_path / "model", "--contradictions", "x"],
+            "contradictions='x' is unknown; choose one of as given, d",
+        ),
         (["detect", log, "--model", sim], "has no card.json, so it is no saved model"),
         (["detect", tmp_path / "conn.log", "--model", trained[1]], "conn.log, line 1: has no #fields header"),
         (["detect", log, "--model", trained[1], "--out", tmp_path / "a.txt"], "alarms are written as .csv or .jsonl"),

@@ -27,7 +27,7 @@ class Scaler:
 
     def fit(self, X: npt.ArrayLike) -> Self:
         """Learns centre and scale from X (n, d), n > 0; ValueError where it is empty, no matrix or not finite."""
-        logs = _log(_checked(X, None))
+        logs = _log(checked(X, None))
         if not len(logs):
             raise ValueError("X has no rows, so it has no median; give at least one flow")
         low, self.centre_, high = np.quantile(logs, [0.25, 0.5, 0.75], axis=0).astype(np.float32)
@@ -39,7 +39,7 @@ class Scaler:
         """X (m, d) scaled, as (m, d) float32; clipped to 20 either way, so that one absurd value does not swamp the rest."""
         if not hasattr(self, "scale_"):
             raise ValueError("this scaler has not seen anything yet: call fit(X) with benign flows first")
-        return np.clip((_log(_checked(X, len(self.centre_))) - self.centre_) / self.scale_, -20.0, 20.0)
+        return np.clip((_log(checked(X, len(self.centre_))) - self.centre_) / self.scale_, -20.0, 20.0)
 
     def inverse_transform(self, scaled: npt.ArrayLike) -> Matrix:
         """The rows (m, d) float32 whose `transform` is `scaled` (m, d), but for rounding and for what `transform` clipped.
@@ -48,7 +48,7 @@ class Scaler:
         """
         if not hasattr(self, "scale_"):
             raise ValueError("this scaler has not seen anything yet: call fit(X) with benign flows first")
-        logs = _checked(scaled, len(self.centre_)).astype(np.float64) * self.scale_ + self.centre_
+        logs = checked(scaled, len(self.centre_)).astype(np.float64) * self.scale_ + self.centre_
         numbers = np.sign(logs) * np.expm1(np.minimum(np.abs(logs), 100))  # e^100 lies beyond float32 already
         return numbers.clip(-np.finfo(np.float32).max, np.finfo(np.float32).max).astype(np.float32)
 
@@ -96,11 +96,11 @@ class Autoencoder:
         `whiteners_` ((d, d) each; empty without `whiten`) and `history_` (mean squared error per epoch of the first network,
         training and held-out).
         """
-        train, rest = _divided(X, X_held_out)
+        train, rest = divided(X, X_held_out)
         self.scaler_ = Scaler().fit(train)
         generator = torch.Generator().manual_seed(self.seed)
         scaled, scaled_rest = (torch.from_numpy(self.scaler_.transform(rows)) for rows in (train, rest))
-        self.networks_ = [_network(train.shape[1], self.hidden, self.bottleneck, generator) for _ in range(self.members)]
+        self.networks_ = [layers(train.shape[1], self.hidden, self.bottleneck, generator) for _ in range(self.members)]
         with one_thread():
             histories = [self._train(member, scaled, scaled_rest, generator) for member in self.networks_]
         self.history_ = histories[0]
@@ -171,7 +171,7 @@ class LinearAutoencoder:
         Without X_held_out the last quarter of X is held out. Raises ValueError for fewer than 20 rows of either together,
         NaN or infinity, and unless 1 <= bottleneck <= d and bottleneck < n. Sets `threshold_`, `scaler_` and `pca_`.
         """
-        train, rest = _divided(X, X_held_out)
+        train, rest = divided(X, X_held_out)
         n, d = train.shape
         if not 1 <= self.bottleneck <= min(d, n - 1):
             limits = f"1 to {d}, the features, and below {n}, the training rows"
@@ -197,14 +197,14 @@ class LinearAutoencoder:
         return self.score_samples(X) > self.threshold_
 
 
-def _divided(X: npt.ArrayLike, X_held_out: npt.ArrayLike | None) -> tuple[Matrix, Matrix]:
+def divided(X: npt.ArrayLike, X_held_out: npt.ArrayLike | None) -> tuple[Matrix, Matrix]:
     """Rows to train on and rows held out, which are the last quarter of X where none are given; at least 20 in all."""
-    X = _checked(X, None)
+    X = checked(X, None)
     quarter = len(X) // 4
     if X_held_out is None:
         train, rest = X[: len(X) - quarter], X[len(X) - quarter :]
     else:
-        train, rest = X, _checked(X_held_out, X.shape[1])
+        train, rest = X, checked(X_held_out, X.shape[1])
     if len(train) + len(rest) < 20 or not len(train) or not len(rest):
         raise ValueError(f"training needs benign rows, at least 20 in all; got {len(train)} and {len(rest)} held out")
     return train, rest
@@ -212,7 +212,7 @@ def _divided(X: npt.ArrayLike, X_held_out: npt.ArrayLike | None) -> tuple[Matrix
 
 def _blocks(X: npt.ArrayLike, scaler: Scaler) -> Iterator[Matrix]:
     """The scaled rows of X (n, d), so many at once that memory stays bounded; one block without rows where X has none."""
-    X = _checked(X, len(scaler.centre_))
+    X = checked(X, len(scaler.centre_))
     for start in range(0, max(len(X), 1), _SCORE_ROWS):
         yield scaler.transform(X[start : start + _SCORE_ROWS])
 
@@ -236,24 +236,24 @@ def _whitener(member: nn.Sequential, scaled: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.linalg.cholesky(precision).astype(np.float32))
 
 
-def _network(d: int, hidden: int, bottleneck: int, generator: torch.Generator) -> nn.Sequential:
+def layers(d: int, hidden: int, bottleneck: int, generator: torch.Generator) -> nn.Sequential:
     """d -> hidden -> bottleneck -> hidden -> d, with weights drawn from `generator` alone."""
     sizes = [d, hidden, bottleneck, hidden, d]
-    layers: list[nn.Module] = []
+    stack: list[nn.Module] = []
     for place, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         layer = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
         nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
         nn.init.zeros_(layer.bias)
         # The code and the output are plain numbers: cut at 0, a unit of so narrow a code is easily lost for good.
-        layers += [layer, nn.ReLU()] if place in (0, 2) else [layer]
-    return nn.Sequential(*layers)
+        stack += [layer, nn.ReLU()] if place in (0, 2) else [layer]
+    return nn.Sequential(*stack)
 
 
 def _log(X: Matrix) -> Matrix:
     return np.sign(X) * np.log1p(np.abs(X))
 
 
-def _checked(X: npt.ArrayLike, d: int | None) -> Matrix:
+def checked(X: npt.ArrayLike, d: int | None) -> Matrix:
     """X as a (n, d) float32 matrix of finite numbers."""
     matrix = np.asarray(X, dtype=np.float32)
     if matrix.ndim != 2:

@@ -10,7 +10,7 @@ from sklearn.ensemble import IsolationForest
 
 from fliot_lab.evaluation import threshold_at_fpr
 from fliot_lab.features.flows import words
-from fliot_lab.models.autoencoder import Vector, _checked, _divided
+from fliot_lab.models.autoencoder import Vector, checked, divided
 from fliot_lab.models.classifier import Classifier, Codes, Floats, Matrix
 
 Flags = npt.NDArray[np.bool_]
@@ -67,7 +67,7 @@ class ForestDetector:
         Without X_held_out the last quarter of X is held out. Raises ValueError for fewer than 20 rows of either together, NaN
         or infinity. Sets `threshold_` and `model_`.
         """
-        train, rest = _divided(X, X_held_out)
+        train, rest = divided(X, X_held_out)
         self.model_ = IsolationForest(n_estimators=self.trees, random_state=self.seed, n_jobs=1).fit(train)
         self.threshold_ = threshold_at_fpr(self.score_samples(rest), self.false_alarm_rate)
         return self
@@ -76,7 +76,7 @@ class ForestDetector:
         """How easily each row of X (n, d) is set apart, as (n,) from 0 to 1; higher is more suspicious."""
         if not hasattr(self, "model_"):
             raise ValueError("this forest has not learnt anything yet: call fit(X) with benign flows first")
-        rows = _checked(X, self.model_.n_features_in_)
+        rows = checked(X, self.model_.n_features_in_)
         return -self.model_.score_samples(rows) if len(rows) else np.empty(0)
 
     def predict(self, X: npt.ArrayLike) -> Flags:

@@ -1,14 +1,14 @@
 """The published hybrid: a detector flags, a classifier names the attack, or says that it is none of those that it knows."""
 
 import copy
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fliot_lab.models.autoencoder import _checked
+from fliot_lab.models.autoencoder import checked
 from fliot_lab.models.classifier import BENIGN, Classifier, Codes, Floats, Matrix, Names, labelled
 
 #: The answer for a row that is flagged where no known class fits.
@@ -18,11 +18,15 @@ _ROUNDING = 1e-4  # by so much a probability may change when the same classifier
 
 
 class Detector(Protocol):
-    """Learns benign rows, and flags others: `Autoencoder` and its rivals."""
+    """Learns benign rows, and flags others: `Autoencoder` and its rivals.
+
+    Its `fit` takes benign rows and held-out ones. One that learns otherwise, as `Hybrid` does, comes fitted to a cascade.
+    """
 
     threshold_: float
 
-    def fit(self, X: npt.ArrayLike, X_held_out: npt.ArrayLike | None = None) -> Any: ...
+    @property
+    def fit(self) -> Callable[..., Any]: ...
 
     def score_samples(self, X: npt.ArrayLike) -> Floats: ...
 
@@ -110,11 +114,27 @@ class Cascade:
         self._features = rows.shape[1]
         self.detector.fit(self._detected(benign), self._detected(rest_benign) if len(rest) else None)
         attacks = classes != BENIGN
-        self._learn_attacks(self._named(rows[attacks]), classes[attacks], self._named(rest), rest_classes)
+        self._learn_names(self._named(rows[attacks]), classes[attacks], None, self._named(rest), rest_classes)
         return self
 
-    def _learn_attacks(self, X: Matrix, y: Names, X_held_out: Matrix, y_held_out: Names) -> None:
-        """The classifier, and its threshold from the rows held out or from folds."""
+    def fit_names(self, X: npt.ArrayLike, y: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> Self:
+        """Learns the attacks among rows X (n, d) of classes y (n,), for a detector that is fitted already and stays as it is.
+
+        Attacks set `threshold_` whose group in `groups` (n,), such as their capture, was left out while a classifier learnt;
+        where no class is in two groups, and without groups, FOLDS folds do. Raises ValueError for no attack, and as `fit`.
+        """
+        rows, classes = _classes(X, y, None)
+        attacks = classes != BENIGN
+        if not attacks.any():
+            raise ValueError(f"all {len(classes)} rows are {BENIGN!r}, and a classifier names attacks: use the detector alone")
+        self._features = rows.shape[1]
+        named = self._named(rows[attacks])
+        known = None if groups is None else np.asarray(groups)[attacks]
+        self._learn_names(named, classes[attacks], known, named[:0], classes[:0])
+        return self
+
+    def _learn_names(self, X: Matrix, y: Names, groups: npt.NDArray[Any] | None, X_held_out: Matrix, y_held_out: Names) -> None:
+        """The classifier, and its threshold from the rows held out, from groups left out or from folds."""
         known = sorted(set(y))
         if len(known) == 1:
             self.classifier_, self.threshold_ = OnlyClass(known[0]), 0.0
@@ -124,7 +144,7 @@ class Cascade:
             if judged.any():
                 surest = self.classifier_.predict_proba(X_held_out[judged]).max(axis=1)
             else:
-                surest = _surest_in_folds(self.classifier, X, y)
+                surest = _surest_left_out(self.classifier, X, y, groups)
             # "lower": never more than the share `rejected` lies below it, and none for a share of 0.
             self.threshold_ = float(np.quantile(surest, self.rejected, method="lower")) - _ROUNDING
         self.classes_ = self.classifier_.classes_
@@ -151,7 +171,7 @@ class Cascade:
     def _rows(self, X: npt.ArrayLike) -> Matrix:
         if not hasattr(self, "threshold_"):
             raise ValueError("this cascade has not learnt anything yet: call fit(X, y) with benign rows and attacks first")
-        return _checked(X, self._features)
+        return checked(X, self._features)
 
     def _detected(self, rows: Matrix) -> Matrix:
         return _columns(rows, self.detector_columns, "detector_columns")
@@ -210,23 +230,28 @@ def _columns(rows: Matrix, places: Sequence[int] | None, name: str) -> Matrix:
     return rows[:, list(places)]
 
 
-def _surest_in_folds(classifier: Classifier, X: Matrix, y: Names) -> Floats:
-    """The largest probability (m,) for rows of X (n, d), each from a copy of the classifier that learnt without it."""
-    surest = [np.empty(0)]
-    for train, test in _folds(y, classifier.seed):
-        test = test[np.isin(y[test], y[train])]
-        if len(test) and len(set(y[train])) > 1:
-            surest.append(copy.deepcopy(classifier).fit(X[train], y[train]).predict_proba(X[test]).max(axis=1))
-    if not any(map(len, surest)):
-        raise ValueError("no class of attack has two rows, so none can be held out: give more attacks, or held-out ones")
-    return np.concatenate(surest)
+def _surest_left_out(classifier: Classifier, X: Matrix, y: Names, groups: npt.NDArray[Any] | None) -> Floats:
+    """The largest probability (m,) for rows of X (n, d), each from a copy of the classifier that learnt without its group.
+
+    In folds where `groups` is None, or where none of them can be judged by the others.
+    """
+    for apart in (groups, _folds(y, classifier.seed)):
+        surest = []
+        for group in [] if apart is None else np.unique(apart):
+            train = apart != group
+            known = sorted(set(y[train]))
+            test = ~train & np.isin(y, known)
+            if test.any() and len(known) > 1:
+                surest.append(copy.deepcopy(classifier).fit(X[train], y[train]).predict_proba(X[test]).max(axis=1))
+        if surest:
+            return np.concatenate(surest)
+    raise ValueError("no class of attack has two rows, so none can be held out: give more attacks, or held-out ones")
 
 
-def _folds(y: Names, seed: int) -> Iterator[tuple[Codes, Codes]]:
-    """(training, test) rows of FOLDS folds over which the rows of each class y (n,) are spread evenly."""
+def _folds(y: Names, seed: int) -> Codes:
+    """The fold (n,) of each row, 0 to FOLDS - 1; the rows of each class y (n,) are spread over them evenly."""
     order = np.random.default_rng(seed).permutation(len(y))
     order = order[np.argsort(y[order], kind="stable")]
     fold = np.empty(len(y), dtype=np.intp)
     fold[order] = np.arange(len(y)) % FOLDS
-    for held_out in range(FOLDS):
-        yield np.flatnonzero(fold != held_out), np.flatnonzero(fold == held_out)
+    return fold

@@ -7,10 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fliot_lab.models.autoencoder import Scaler, _checked
+from fliot_lab.data.layout import BENIGN
+from fliot_lab.models.autoencoder import Scaler, checked
 
-#: The name of the harmless class.
-BENIGN = "Benign"
 NEIGHBOURS = 5  # of SMOTE, as in its paper
 
 Matrix = npt.NDArray[np.float32]
@@ -63,7 +62,7 @@ class Classifier(ABC):
         """
         if not hasattr(self, "classes_"):
             raise ValueError("this classifier has not learnt anything yet: call fit(X, y) with rows of known classes first")
-        rows = _checked(X, self._features)
+        rows = checked(X, self._features)
         return self._chances(rows).astype(np.float64) if len(rows) else np.empty((0, len(self.classes_)))
 
     def predict(self, X: npt.ArrayLike) -> Names:
@@ -78,7 +77,7 @@ def labelled(X: npt.ArrayLike, y: npt.ArrayLike, d: int | None = None) -> tuple[
     Raises ValueError for no row, other than `d` features where d is given, lengths that differ, a class that is missing or no
     text, NaN and infinity.
     """
-    rows, labels = _checked(X, d), np.asarray(y, dtype=object)
+    rows, labels = checked(X, d), np.asarray(y, dtype=object)
     if not rows.size:
         raise ValueError(f"X must hold at least one row and one feature, got shape {rows.shape}; is the split empty?")
     if labels.shape != (len(rows),):

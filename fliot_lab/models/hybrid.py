@@ -11,11 +11,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from fliot_lab.evaluation import threshold_at_fpr
-from fliot_lab.models.autoencoder import Autoencoder, Matrix, Scaler, Vector
+from fliot_lab.features.context import CONTEXT_FEATURES
+from fliot_lab.models.autoencoder import Autoencoder, Matrix, Scaler, Vector, checked
 
 Flags = npt.NDArray[np.bool_]
-_LARGEST = 5.0  # deviations that a feature may add to the score: an attack larger than all known ones is no surer one
-_SMALLEST = 1e-12  # of a reconstruction error, so that it has a logarithm
+LARGEST = 5.0  # deviations that a feature may add to the score: an attack larger than all known ones is no surer one
+SMALLEST = 1e-12  # of a reconstruction error, so that it has a logarithm
 
 
 class KnownAttacks:
@@ -41,7 +42,9 @@ class KnownAttacks:
         self.scaler_ = Scaler().fit(rows[~attack])
         self.deviations_ = StandardScaler().fit(self.scaler_.transform(rows))
         weights = _alike(attack, np.asarray(groups))
-        self.model_ = LogisticRegression(C=self.strength, max_iter=1000).fit(self._scaled(rows), attack, sample_weight=weights)
+        # Newton's method, to the end: stopped early, the answer would depend on how many threads summed the gradient.
+        model = LogisticRegression(C=self.strength, solver="newton-cholesky", tol=1e-8, max_iter=100)
+        self.model_ = model.fit(self._scaled(rows).astype(np.float64), attack, sample_weight=weights)
         return self
 
     def score_samples(self, X: npt.ArrayLike) -> Vector:
@@ -49,7 +52,7 @@ class KnownAttacks:
         return self.model_.decision_function(self._scaled(np.asarray(X, dtype=np.float32)))
 
     def _scaled(self, rows: Matrix) -> Any:
-        return np.clip(self.deviations_.transform(self.scaler_.transform(rows)), -_LARGEST, _LARGEST)
+        return np.clip(self.deviations_.transform(self.scaler_.transform(rows)), -LARGEST, LARGEST)
 
 
 def _alike(attack: Flags, groups: npt.NDArray[Any]) -> Vector:
@@ -105,8 +108,8 @@ class Hybrid:
     def fit(self, X: npt.ArrayLike, attack: npt.ArrayLike, groups: npt.ArrayLike) -> Self:
         """Learns from X (n, d), `attack` (n,) bool and the network of each row, `groups` (n,): two of them or more.
 
-        Sets `parts_` and `held_out_` (n,), the score of each row when its own network was left out. Raises ValueError for
-        lengths that differ, one network, and where what is left cannot be learnt from.
+        Sets `parts_`, `n_features_in_` (d), and `held_out_` (n,): the score of each row when its own network was left out.
+        Raises ValueError for lengths that differ, one network, and where what is left cannot be learnt from.
         """
         rows, attack, groups = np.asarray(X, dtype=np.float32), np.asarray(attack, dtype=bool), np.asarray(groups).astype(str)
         if rows.ndim != 2 or attack.shape != (len(rows),) or groups.shape != (len(rows),):
@@ -116,7 +119,7 @@ class Hybrid:
         used = [(m, columns) for m, columns in self.parts if isinstance(m, Autoencoder) or attack.any()]
         if not used:
             raise ValueError("no row is an attack, and no part learns from benign flows alone; add an Autoencoder")
-        self.parts_, judged = [], []
+        self.parts_, self.n_features_in_, judged = [], rows.shape[1], []
         for model, columns in used:
             places = list(range(rows.shape[1])) if columns is None else list(columns)
             scores = scores_left_out(model, rows[:, places], attack, groups, self.seed)
@@ -131,12 +134,28 @@ class Hybrid:
         """How suspicious each row of X (m, d) is, as (m,): above 0 for an alarm."""
         if not hasattr(self, "parts_"):
             raise ValueError("this hybrid has not learnt anything yet: call fit(X, attack, groups) first")
-        rows = np.asarray(X, dtype=np.float32)
+        rows = checked(X, self.n_features_in_)
         return np.max([part.score(rows) for part in self.parts_], axis=0)
 
     def predict(self, X: npt.ArrayLike) -> Flags:
         """Whether each row of X (m, d) is an alarm."""
         return self.score_samples(X) > self.threshold_
+
+
+def three_parts(names: Sequence[str], *, seed: int, false_alarm_rate: float = 0.01) -> Hybrid:
+    """The hybrid that `fliot train` fits, not fitted yet, for X (n, d) with the features of these `names` (d,).
+
+    What came before a flow is unlike that of benign flows (an autoencoder of the context features, or of all features where
+    none is of context); the flow is like known attacks; the calls to its service before it alone are like theirs.
+    """
+    around = {feature.name for feature in CONTEXT_FEATURES}
+    context = [place for place, name in enumerate(names) if name in around]
+    service = [place for place in context if names[place].startswith("service_")]
+    unlike = Autoencoder(seed=seed, bottleneck=8, epochs=15, batch_size=512)
+    parts: list[tuple[Autoencoder | KnownAttacks, Sequence[int] | None]] = [(unlike, context or None), (KnownAttacks(), None)]
+    if service:
+        parts.append((KnownAttacks(), service))
+    return Hybrid(parts, seed=seed, false_alarm_rate=false_alarm_rate)
 
 
 def scores_left_out(model: Autoencoder | KnownAttacks, X: Matrix, attack: Flags, groups: npt.NDArray[Any], seed: int) -> Vector:
@@ -164,4 +183,4 @@ def _fitted(model: Any, X: Matrix, attack: Flags, groups: npt.NDArray[Any], seed
 def _logarithm(model: Autoencoder | KnownAttacks, X: Matrix) -> Vector:
     """The logarithm (m,) of a reconstruction error; odds have theirs already."""
     scores = model.score_samples(X)
-    return np.log(np.maximum(scores, _SMALLEST)) if isinstance(model, Autoencoder) else scores
+    return np.log(np.maximum(scores, SMALLEST)) if isinstance(model, Autoencoder) else scores

@@ -1,5 +1,6 @@
 """Saved models answer as the models that were saved, and a folder that is not as it was written is refused."""
 
+import dataclasses
 import json
 import pickletools
 import subprocess
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from fliot_lab.data import iot23
 from fliot_lab.features.flows import flow_features
@@ -17,6 +19,7 @@ from fliot_lab.models.autoencoder import Autoencoder, LinearAutoencoder
 from fliot_lab.models.baselines import ForestDetector, Majority
 from fliot_lab.models.cascade import UNKNOWN_ATTACK, Cascade
 from fliot_lab.models.cnn import CNN1D
+from fliot_lab.models.hybrid import Hybrid, KnownAttacks
 from fliot_lab.models.saved import ModelError, ServedCascade, ServedClassifier, ServedDetector, card, serving
 from fliot_lab.models.trees import boosting, forest
 
@@ -58,6 +61,16 @@ def cascade(y: np.ndarray = Y) -> Cascade:
     return Cascade(*parts, rejected=0.2, detector_columns=[0, 1, 2, 4], classifier_columns=[2, 0, 1, 5]).fit(TRAIN, y)
 
 
+NETWORKS = np.arange(len(TRAIN)) % 3
+
+
+def hybrid(attack: np.ndarray = Y != "Benign", **options: Any) -> Hybrid:
+    """A hybrid of two autoencoders and two lines, which see other features in another order each."""
+    small = Autoencoder(seed=7, epochs=2, **options)
+    parts = [(small, [4, 1, 0]), (KnownAttacks(), None), (small, None), (KnownAttacks(), [5, 2])]
+    return Hybrid(parts, seed=7, false_alarm_rate=0.1).fit(TRAIN, attack, NETWORKS)
+
+
 def put(model: Any, folder: Path) -> Path:
     return saved.save(model, folder, features=FEATURES, card=TOLD)
 
@@ -72,6 +85,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("saved")
     put(DETECTORS["autoencoder"](), folder / "autoencoder")
     put(cascade(), folder / "cascade")
+    put(hybrid(), folder / "hybrid")
     return folder
 
 
@@ -148,6 +162,100 @@ def test_a_cascade_that_knows_one_class_has_no_classifier(tmp_path: Path) -> Non
     assert np.array_equal(served.predict(JUDGED), model.predict(JUDGED))
 
 
+@pytest.mark.parametrize("options", [{}, {"whiten": True, "members": 2}])
+def test_a_served_hybrid_scores_and_flags_as_the_one_that_was_saved(options: dict[str, Any], tmp_path: Path) -> None:
+    model = hybrid(**options)
+    served = saved.load(put(model, tmp_path / "model"), FEATURES)
+    assert isinstance(served, ServedDetector)
+    scores, expected = served.score_samples(JUDGED), model.score_samples(JUDGED)
+    np.testing.assert_allclose(scores, expected, rtol=1e-6, atol=serving.SLACK)
+    assert np.array_equal(served.predict(JUDGED), model.predict(JUDGED))
+    assert 0 < served.predict(JUDGED).sum() < len(JUDGED)
+    told = served.card["parts"]
+    assert [(part["kind"], part["columns"], part["threshold"]) for part in told] == [
+        (type(part.model).__name__, part.columns, part.threshold) for part in model.parts_
+    ]
+    assert told[0]["settings"]["epochs"] == 2
+    assert served.card["settings"] == {"seed": 7, "false_alarm_rate": 0.1}
+    for part in list(model.parts_):  # what one part says, another may outdo
+        model.parts_ = [part]
+        alone = saved.load(put(model, tmp_path / "part"))
+        assert isinstance(alone, ServedDetector)
+        np.testing.assert_allclose(alone.score_samples(JUDGED), model.score_samples(JUDGED), rtol=1e-5, atol=serving.SLACK)
+
+
+def test_a_hybrid_that_knows_no_attacks_is_served_too(tmp_path: Path) -> None:
+    model = hybrid(np.zeros(len(TRAIN), dtype=bool))
+    served = saved.load(put(model, tmp_path / "model"), FEATURES)
+    assert [part["columns"] for part in served.card["parts"]] == [[4, 1, 0], list(range(D))]
+    assert isinstance(served, ServedDetector)
+    np.testing.assert_allclose(served.score_samples(JUDGED), model.score_samples(JUDGED), atol=serving.SLACK)
+
+
+def test_what_a_hybrid_rebuilds_without_error_scores_as_its_floor_says(tmp_path: Path) -> None:
+    model = hybrid(np.zeros(len(TRAIN), dtype=bool))
+    for part in model.parts_:
+        assert isinstance(part.model, Autoencoder)
+        part.model.scaler_.centre_ = np.zeros(len(part.columns), dtype=np.float32)
+        part.model.networks_[0][-1].requires_grad_(False)
+        part.model.networks_[0][-1].weight.zero_()
+        part.model.networks_[0][-1].bias.zero_()
+    served = saved.load(put(model, tmp_path / "model"))
+    assert isinstance(served, ServedDetector)
+    floor = np.log(1e-12) - min(part.threshold for part in model.parts_)
+    np.testing.assert_allclose([served.score_samples([[0.0] * D])[0], model.score_samples([[0.0] * D])[0]], floor, rtol=1e-6)
+
+
+def test_copies_of_a_flow_at_a_part_s_threshold_are_no_alarms(tmp_path: Path) -> None:
+    model = hybrid()
+    lowest = [dataclasses.replace(part, threshold=1e3) for part in model.parts_]
+    for place, part in enumerate(model.parts_):
+        for row in (3, 40, 500, len(JUDGED) - 5):
+            at = float(dataclasses.replace(part, threshold=0.0).score(JUDGED[row : row + 1])[0])
+            model.parts_ = [*lowest[:place], dataclasses.replace(part, threshold=at), *lowest[place + 1 :]]
+            served = saved.load(put(model, tmp_path / "model"))
+            assert isinstance(served, ServedDetector)
+            for rows in (np.repeat(JUDGED[row : row + 1], 50, axis=0), JUDGED[row : row + 1], JUDGED[: row + 1]):
+                assert not served.predict(rows)[-1]
+            model.parts_[place] = dataclasses.replace(part, threshold=at - 1e-3)
+            served = saved.load(put(model, tmp_path / "model"))
+            assert isinstance(served, ServedDetector)
+            assert served.predict(JUDGED[row : row + 1])[0]
+
+
+def test_the_weights_of_a_hybrid_are_all_that_it_learnt(whole: Path) -> None:
+    """Its score by numpy from the card and the weights alone."""
+    told = json.loads((whole / "hybrid" / "card.json").read_text("utf-8"))
+    weights = safetensors.numpy.load_file(whole / "hybrid" / "weights.safetensors")
+    above = []
+    for place, part in enumerate(told["parts"]):
+        w = {name.removeprefix(f"{place}."): array for name, array in weights.items() if name.startswith(f"{place}.")}
+        rows = JUDGED[:, part["columns"]].astype(np.float64)
+        scaled = ((np.sign(rows) * np.log1p(abs(rows)) - w["centre"]) / w["scale"]).clip(-20, 20)
+        if part["kind"] == "KnownAttacks":
+            score = ((scaled - w["mean"]) / w["deviation"]).clip(-5, 5) @ w["coefficients"] + w["intercept"]
+        else:
+            code = (scaled @ w["0.0.weight"].T + w["0.0.bias"]).clip(0) @ w["0.2.weight"].T + w["0.2.bias"]
+            opened = (code @ w["0.3.weight"].T + w["0.3.bias"]).clip(0)
+            score = np.log(np.square(opened @ w["0.5.weight"].T + w["0.5.bias"] - scaled).mean(axis=1))
+        above.append(score - part["threshold"])
+    np.testing.assert_allclose(saved.load(whole / "hybrid").score_samples(JUDGED), np.max(above, axis=0), rtol=1e-3, atol=1e-3)  # type: ignore[union-attr]
+
+
+def test_a_cascade_may_hold_a_hybrid(tmp_path: Path) -> None:
+    columns = [5, 0, 1, 2]
+    detector = Hybrid([(Autoencoder(seed=7, epochs=2), [1, 2, 3]), (KnownAttacks(), None)], seed=7, false_alarm_rate=0.1)
+    detector.fit(TRAIN[:, columns], Y != "Benign", NETWORKS)
+    model = Cascade(detector, forest(seed=7, trees=20), rejected=0.2, detector_columns=columns).fit_names(TRAIN, Y, NETWORKS)
+    served = saved.load(put(model, tmp_path / "model"), FEATURES)
+    assert isinstance(served, ServedCascade)
+    assert served.detector.features == tuple(FEATURES[place] for place in columns)
+    assert served.threshold == serving.SLACK
+    assert np.array_equal(served.flags(JUDGED), model.flags(JUDGED))
+    assert np.array_equal(served.predict(JUDGED), model.predict(JUDGED))
+    assert {"Benign", "DDoS", "Okiru"} <= set(served.predict(JUDGED))
+
+
 def test_no_rows_give_no_answers_and_blocks_answer_as_the_whole_does(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     served = saved.load(whole / "cascade")
     assert isinstance(served, ServedCascade)
@@ -177,8 +285,8 @@ def test_a_restored_model_is_the_one_that_was_saved(kind: str, tmp_path: Path) -
     assert contents(put(again, tmp_path / "trained")) == contents(tmp_path / "model")
 
 
-def test_trees_serve_only(whole: Path, tmp_path: Path) -> None:
-    for folder in (put(CLASSIFIERS["forest"](), tmp_path / "forest"), whole / "cascade"):
+def test_trees_and_what_is_joined_serve_only(whole: Path, tmp_path: Path) -> None:
+    for folder in (put(CLASSIFIERS["forest"](), tmp_path / "forest"), whole / "cascade", whole / "hybrid"):
         with pytest.raises(ModelError, match="only serves; train it again"):
             saved.restore(folder)
     assert isinstance(saved.restore(whole / "cascade" / "detector"), Autoencoder)
@@ -385,6 +493,7 @@ def test_a_damaged_model_can_be_replaced(whole: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ({"model": Autoencoder(seed=7)}, "this Autoencoder has not learnt anything yet: call fit first"),
+        ({"model": Hybrid([(KnownAttacks(), None)], seed=7)}, "this Hybrid has not learnt anything yet: call fit first"),
         ({"model": forest(seed=7)}, "this Forest has not learnt anything yet: call fit first"),
         ({"model": Majority().fit(TRAIN, Y)}, "a Majority cannot be saved; the kinds that can: Autoencoder, Boosting, CNN1D"),
         ({"model": "model"}, "a str cannot be saved"),

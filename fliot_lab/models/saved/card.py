@@ -14,6 +14,8 @@ from typing import Any
 
 FORMAT = 1
 NAME, GRAPH, WEIGHTS = "card.json", "model.onnx", "weights.safetensors"
+#: What a detector's card says of a `score` that is a logarithm, such as a hybrid's.
+LOGARITHM = "logarithm"
 #: What whoever saves a model must say of it, beside what the model knows itself.
 TOLD = ("training", "evaluation", "limits")
 _KEYS = {"kind", "version", "settings", "features", *TOLD, "files"}

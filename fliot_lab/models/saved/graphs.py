@@ -14,6 +14,7 @@ from torch import nn
 from fliot_lab.models.autoencoder import Autoencoder, LinearAutoencoder, Scaler
 from fliot_lab.models.baselines import ForestDetector
 from fliot_lab.models.cnn import CNN1D
+from fliot_lab.models.hybrid import LARGEST, SMALLEST, Hybrid, KnownAttacks
 from fliot_lab.models.trees import Boosting, Forest
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
@@ -61,13 +62,21 @@ class Graph:
 
     def scaled(self, X: str, scaler: Scaler) -> str:
         """X as `scaler` transforms it."""
+        return self.divided(self.log(X), scaler)
+
+    def log(self, X: str) -> str:
+        """X on the log scale of a `Scaler`."""
         size = self.node("Abs", X)
         one = self.constant(1)
         larger = self.node("Add", size, one)
         # log1p(s): what rounding took from s in 1 + s comes back as the logarithm's slope 1 / (1 + s) times it.
         lost = self.node("Sub", size, self.node("Sub", larger, one))
         log = self.node("Add", self.node("Log", larger), self.node("Div", lost, larger))
-        centred = self.node("Sub", self.node("Mul", self.node("Sign", X), log), self.constant(scaler.centre_))
+        return self.node("Mul", self.node("Sign", X), log)
+
+    def divided(self, logs: str, scaler: Scaler) -> str:
+        """Logarithms as `scaler` centres, divides and clips them."""
+        centred = self.node("Sub", logs, self.constant(scaler.centre_))
         return self.node("Clip", self.node("Div", centred, self.constant(scaler.scale_)), self.constant(-20), self.constant(20))
 
     def linear(self, value: str, layer: nn.Module) -> str:
@@ -84,17 +93,43 @@ class Graph:
         """The mean of the squares in each row of a value (n, m), (n,)."""
         return self.node("ReduceMean", self.node("Mul", value, value), self.constant([1], np.int64), keepdims=0)
 
+    def error(self, scaled: str, model: Autoencoder) -> str:
+        """The reconstruction error (n,) of scaled features (n, d)."""
+        residuals = [self.node("Sub", self.through(scaled, member), scaled) for member in model.networks_]
+        if model.whiten:
+            whiteners = [self.constant(whitener.numpy()) for whitener in model.whiteners_]
+            residuals = [self.node("MatMul", r, whitener) for r, whitener in zip(residuals, whiteners, strict=True)]
+        return self.node("Mean", *(self.mean_square(residual) for residual in residuals))
+
+    def log_odds(self, scaled: str, model: KnownAttacks) -> str:
+        """The log odds (n,) that scaled features (n, d) are those of an attack."""
+        centred = self.node("Sub", scaled, self.constant(model.deviations_.mean_))
+        deviations = self.node("Div", centred, self.constant(model.deviations_.scale_))
+        clipped = self.node("Clip", deviations, self.constant(-LARGEST), self.constant(LARGEST))
+        line = self.node("MatMul", clipped, self.constant(model.model_.coef_[0]))
+        return self.node("Add", line, self.constant(model.model_.intercept_[0]))
+
 
 def autoencoder(model: Autoencoder) -> bytes:
     """The graph of an autoencoder: features to score."""
     graph = Graph()
-    scaled = graph.scaled(INPUT, model.scaler_)
-    residuals = [graph.node("Sub", graph.through(scaled, member), scaled) for member in model.networks_]
-    if model.whiten:
-        whiteners = [graph.constant(whitener.numpy()) for whitener in model.whiteners_]
-        residuals = [graph.node("MatMul", r, whitener) for r, whitener in zip(residuals, whiteners, strict=True)]
-    score = graph.node("Mean", *(graph.mean_square(residual) for residual in residuals))
-    return graph.finished(score, SCORE, len(model.scaler_.centre_))
+    return graph.finished(graph.error(graph.scaled(INPUT, model.scaler_), model), SCORE, len(model.scaler_.centre_))
+
+
+def hybrid(model: Hybrid) -> bytes:
+    """The graph of a hybrid: features to score, the most that any part lies above its threshold."""
+    graph = Graph()
+    logs = graph.log(INPUT)  # once: it is most of the work
+    above = []
+    for part in model.parts_:
+        own = graph.node("Gather", logs, graph.constant(part.columns, np.int64), axis=1)
+        scaled = graph.divided(own, part.model.scaler_)
+        if isinstance(part.model, KnownAttacks):
+            value = graph.log_odds(scaled, part.model)
+        else:
+            value = graph.node("Log", graph.node("Max", graph.error(scaled, part.model), graph.constant(SMALLEST)))
+        above.append(graph.node("Sub", value, graph.constant(part.threshold)))
+    return graph.finished(graph.node("Max", *above), SCORE, model.n_features_in_)
 
 
 def linear(model: LinearAutoencoder) -> bytes:

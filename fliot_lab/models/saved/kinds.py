@@ -14,16 +14,17 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from fliot_lab import __version__
-from fliot_lab.models.autoencoder import Autoencoder, LinearAutoencoder, Scaler, _network
+from fliot_lab.models.autoencoder import Autoencoder, LinearAutoencoder, Scaler, layers
 from fliot_lab.models.baselines import ForestDetector
 from fliot_lab.models.cascade import UNKNOWN_ATTACK, Cascade, OnlyClass
 from fliot_lab.models.cnn import CNN1D, network
+from fliot_lab.models.hybrid import Hybrid, KnownAttacks
 from fliot_lab.models.saved import card as cards
 from fliot_lab.models.saved import graphs
-from fliot_lab.models.saved.card import GRAPH, WEIGHTS, ModelError
+from fliot_lab.models.saved.card import GRAPH, LOGARITHM, WEIGHTS, ModelError
 from fliot_lab.models.trees import Boosting, Forest
 
-INNER = ("detector", "classifier")  # models that a cascade is given, and that get folders of their own
+INNER = ("detector", "classifier", "parts")  # models that a model is given to learn with, which are no settings
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -61,8 +62,7 @@ def contents(model: Any, features: Sequence[str], told: Mapping[str, Any]) -> di
             raise ModelError(f"the {name} sees feature {max(places)}, and {len(features)} names were given, counted from 0")
         seen = features if places is None else [features[place] for place in places]
         files |= {f"{name}/{file}": content for file, content in contents(inner, seen, told).items()}
-    settings = {name: getattr(model, name) for name in inspect.signature(type(model)).parameters if name not in INNER}
-    card = {"kind": type(model).__name__, "version": __version__, "settings": settings, "features": list(features)}
+    card = {"version": __version__, **_kind(model), "features": list(features)}
     return cards.whole({**card, **made.learnt, **told}, files)
 
 
@@ -74,8 +74,7 @@ def parts(model: Any) -> Parts:
 
 @parts.register
 def _(model: Autoencoder) -> Parts:
-    weights = _states(model.networks_) | {f"{n}.whitener": whitener.numpy() for n, whitener in enumerate(model.whiteners_)}
-    return _scaled(model, graphs.autoencoder(model), weights, _threshold(model))
+    return _scaled(model, graphs.autoencoder(model), _trained(model), _threshold(model))
 
 
 @parts.register
@@ -105,6 +104,14 @@ def _(model: ForestDetector) -> Parts:
 
 
 @parts.register
+def _(model: Hybrid) -> Parts:
+    weights = {f"{n}.{name}": array for n, part in enumerate(model.parts_) for name, array in _arrays(part.model).items()}
+    told = [{**_kind(part.model), "columns": part.columns, "threshold": part.threshold} for part in model.parts_]
+    files = {GRAPH: graphs.hybrid(model), WEIGHTS: _tensors(weights)}
+    return Parts(model.n_features_in_, files, {**_threshold(model), "score": LOGARITHM, "parts": told})
+
+
+@parts.register
 def _(model: Cascade) -> Parts:
     inner = {"detector": (model.detector, model.detector_columns)}
     if not isinstance(model.classifier_, OnlyClass):
@@ -118,6 +125,12 @@ def kinds() -> list[str]:
     return sorted(kind.__name__ for kind in parts.registry if kind is not object)
 
 
+def _kind(model: Any) -> dict[str, Any]:
+    """What a model is, and the settings that it was made with."""
+    settings = {name: getattr(model, name) for name in inspect.signature(type(model)).parameters if name not in INNER}
+    return {"kind": type(model).__name__, "settings": settings}
+
+
 def _threshold(model: Any) -> dict[str, Any]:
     return {"threshold": model.threshold_, "false_alarm_rate": model.false_alarm_rate}
 
@@ -125,11 +138,30 @@ def _threshold(model: Any) -> dict[str, Any]:
 def _scaled(model: Any, graph: bytes, weights: Arrays, learnt: dict[str, Any]) -> Parts:
     """The parts of a model with a `Scaler` and weights."""
     scaler = {"centre": model.scaler_.centre_.tolist(), "scale": model.scaler_.scale_.tolist()}
-    contiguous = {
-        name: np.ascontiguousarray(array) for name, array in weights.items()
-    }  # as it lies in memory, so it is written
-    files = {GRAPH: graph, WEIGHTS: safetensors.numpy.save(contiguous)}
+    files = {GRAPH: graph, WEIGHTS: _tensors(weights)}
     return Parts(len(model.scaler_.centre_), files, {**learnt, "scaler": scaler})
+
+
+def _tensors(weights: Arrays) -> bytes:
+    """The file of these arrays. They are made contiguous first: as an array lies in memory, so it is written."""
+    return safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in weights.items()})
+
+
+def _arrays(part: Autoencoder | KnownAttacks) -> Arrays:
+    """All numbers that a part of a hybrid learnt, by name."""
+    learnt = _trained(part) if isinstance(part, Autoencoder) else _straight(part)
+    return {"centre": part.scaler_.centre_, "scale": part.scaler_.scale_, **learnt}
+
+
+def _trained(model: Autoencoder) -> Arrays:
+    """The weights of an autoencoder by name."""
+    return _states(model.networks_) | {f"{n}.whitener": whitener.numpy() for n, whitener in enumerate(model.whiteners_)}
+
+
+def _straight(model: KnownAttacks) -> Arrays:
+    """The line of a logistic regression, and the deviations that it runs through, by name."""
+    line = {"coefficients": model.model_.coef_[0], "intercept": model.model_.intercept_}
+    return {"mean": model.deviations_.mean_, "deviation": model.deviations_.scale_, **line}
 
 
 def _states(networks: Sequence[nn.Module]) -> Arrays:
@@ -158,7 +190,7 @@ def _autoencoder(card: Mapping[str, Any], weights: Arrays) -> Autoencoder:
     model = Autoencoder(**card["settings"])
     model.scaler_, model.threshold_ = _scaler(card), card["threshold"]
     d = len(card["features"])
-    empty = [_network(d, model.hidden, model.bottleneck, torch.Generator()) for _ in range(model.members)]
+    empty = [layers(d, model.hidden, model.bottleneck, torch.Generator()) for _ in range(model.members)]
     model.networks_ = [_loaded(member, weights, place) for place, member in enumerate(empty)]
     model.whiteners_ = [torch.from_numpy(weights[f"{n}.whitener"]) for n in range(model.members)] if model.whiten else []
     return model

@@ -11,11 +11,12 @@ import numpy.typing as npt
 import onnxruntime
 
 from fliot_lab.data.layout import BENIGN
-from fliot_lab.models.saved.card import GRAPH, NAME, ModelError, read
+from fliot_lab.models.saved.card import GRAPH, LOGARITHM, NAME, ModelError, read
 
 BLOCK = 4096  # rows that one run takes: their intermediate values fit a processor's cache
 #: A served number may differ from the trained model's by this share, as float32 sums do in another order. What lies so close to
-#: a threshold counts as at it: else the many flows that equal the held-out flow which set it might all become alarms.
+#: a threshold counts as at it: else the many flows that equal the held-out flow which set it might all become alarms. In a
+#: score that is a logarithm a share of the number is an addend, and is added whatever the threshold (a hybrid's is 0).
 SLACK = 2e-5
 
 Matrix = npt.NDArray[np.float32]
@@ -45,7 +46,7 @@ class ServedDetector(_Served):
     def threshold(self) -> float:
         """The score above which a row is an alarm: the card's, and SLACK."""
         threshold = float(self.card["threshold"])
-        return threshold + SLACK * abs(threshold)
+        return threshold + SLACK * (1.0 if self.card.get("score") == LOGARITHM else abs(threshold))
 
     def score_samples(self, X: npt.ArrayLike) -> Floats:
         """The score (n,) of each row of X (n, d); higher is more suspicious. ModelError for other shapes, NaN, infinity."""
