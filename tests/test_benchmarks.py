@@ -1,5 +1,6 @@
 """The measuring harness sees known work and known memory, and the benchmarks run end to end on little data."""
 
+import re
 import subprocess
 import sys
 import time
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as page
-from benchmarks import detection, measure, reading, serving
+from benchmarks import classification, detection, measure, reading, serving
+from fliot_lab.data import iot23
 
 BURN = "import time\nwhile time.process_time() < {seconds}: pass"
 
@@ -127,3 +129,15 @@ def test_detection_judges_every_capture_that_is_left_out(monkeypatch: pytest.Mon
     for name in names:
         assert section.count(f"| {name} ") == 1 + 1 + 2 + 2 + 1  # chosen, all three, two rules, two candidates, as given
     assert section.count("Target, attacks flagged >= 0.95") == 2
+
+
+def test_naming_gives_a_line_for_each_model_and_split() -> None:
+    section = classification.run(seeds=1, dataset="sample", every=40)
+    assert "SIMULATED" in section
+    for split in (classification.RANDOM, classification.TIME, classification.CAPTURE):
+        for model in classification.MODELS:
+            assert re.search(rf"\| {re.escape(split)} +\| +{model} ", section)
+    flows = iot23.load("small", dataset="sample").iloc[::40]
+    attacked = flows.loc[flows["label"] != "Benign", "capture"].unique()
+    assert sum(f"{name} left out" in section for name in attacked) == len(attacked) > 1
+    assert re.search(r"\| Okiru +\|", section)
