@@ -26,11 +26,11 @@ from fliot_lab.models import autoencoder, baselines, cascade, classifier, cnn, t
 source = iot23.locate(dataset, seed=seed)
 print(source.banner)
 settings = profiles.settings("04_classifiers", profile)
-flows = iot23.load("small", dataset=source.name, seed=seed)
-every = math.ceil(len(flows) / settings.rows)
-in_class = flows.groupby("label", observed=True)["ts"].transform("size")  # flows of its class
-kept = (np.arange(len(flows)) % every == 0) | (in_class < 100)
-flows = flows[kept].reset_index(drop=True)
+whole = iot23.load("small", dataset=source.name, seed=seed)
+every = math.ceil(len(whole) / settings.rows)
+in_class = whole.groupby("label", observed=True)["ts"].transform("size")  # flows of its class
+sampled = (np.arange(len(whole)) % every == 0) | (in_class < 100)
+flows = whole[sampled].reset_index(drop=True)
 thinned = (
     f": of every {every} the first, and all of classes below 100 flows" if every > 1 else ""
 )
@@ -357,7 +357,8 @@ print(f"by capture, forest minus 1D-CNN:              {spread_models:+.3f}")
 print(f"forest, easiest minus hardest capture:        {spread_captures:.3f}")
 
 # %% [markdown]
-# Which doubt is the larger: which model, or which network? The interval over seeds contains the first and not the second.
+# Which doubt is the larger: which model, or which network? The interval over seeds contains neither, only the chance in one model's training and in random
+# rows. Where nothing is drawn its width is 0, and that is no certainty.
 
 # %% [markdown]
 # ## A shortcut
@@ -474,7 +475,9 @@ for name, columns in kinds_of.items():
 plots.slider(draw_falls, options=list(parts_of), start="random rows", name="split")
 
 # %% [markdown]
-# The other question: train once without the suspects and once with them.
+# A bar at 0 is no acquittal. Shuffling within one capture moves nothing where all its flows have the same value: in 8-1 of the real captures every flow
+# goes to a system port, so the class of the port cannot fall there, whatever it cost. To judge such a feature, train once without the suspects and
+# once with them.
 
 # %%
 is_extra = [i for i, name in enumerate(f_names) if name not in names]
@@ -519,7 +522,8 @@ in_new_networks.round(3)
 
 # %% [markdown]
 # The time of day gains on random rows, where the same minutes stand on both sides (little, where little is left to gain), and loses by time, where they do not. No look at random rows could have told.
-# For service and port class read the rows of the table: whether they help in a network or ruin, another operator's choice decides. (On the real captures they ruin one
+# In a network left out the hour may gain even so, as in most of the simulated captures: their bots are active at hours that networks share, which is the
+# simulator's doing and one seed's. For service and port class read the rows of the table: whether they help in a network or ruin, another operator's choice decides. (On the real captures they ruin one
 # network; on the simulated ones this effect is missing, as the repository's `data/README.md` says, since a scan for port 23 is one everywhere.)
 
 # %% [markdown]
@@ -605,8 +609,8 @@ for rows in mean_recall.index.unique("rows"):
         print(f"{rows:8} mean recall of rare classes gained by {balance:8} {value}")
 
 # %% [markdown]
-# Is a gain that lives on twins a gain? A scan of a hundred flows to one port within seconds is one event: weigh it, and its twins are all found. What is left without twins are a few rows of each
-# class, and the interval says how little they decide. Remedies move a boundary; they cannot invent what a rare class looks like elsewhere. More events would.
+# Where the two lines differ, twins make the difference, and is that a gain? A scan of a hundred flows to one port within seconds is one event: weigh it, and its twins are all found. What is left without twins are a few rows of each
+# class, and the interval says how little they decide. Where the lines agree nothing hangs on twins. Remedies move a boundary; they cannot invent what a rare class looks like elsewhere. More events would.
 
 # %% [markdown]
 # ## Extra: what decides
@@ -699,67 +703,86 @@ of_hidden = pd.DataFrame(of_hidden).T
 of_hidden.round(3)
 
 # %% [markdown]
-# And in a network never seen? Each capture is left out in turn, and each class of attack that it holds (ten flows or more) is left out of training too. Both see the same benign flows, and both are set to 1 %
-# false alarms on the same held-out ones: the autoencoder by its threshold, the classifier (XGBoost, whose probabilities are finer than a forest's) by a threshold on $1 - p(\text{Benign})$.
-
+# And in a network never seen? Each capture is left out in turn, and each class of attack that it holds (ten flows or more) is left out of
+# training too, by this name: a sibling under another (C&C and C&C-Torii, Okiru and the scan) stays. Both models see the same benign flows, all
+# of them, and both thresholds promise 1 % on the same held-out ones: of the autoencoder's score, and of $1 - p(\text{Benign})$ of a classifier (XGBoost:
+# a forest has few distinct votes, and its threshold can only lie between two of them). A promise made elsewhere is not always kept here, so the last column asks at **equal** false
+# alarms: with a threshold that flags 1 % of this capture's own benign flows.
 
 # %%
+fuller = whole[sampled | (whole["label"] == "Benign")].reset_index(drop=True)
+U = flow_features(fuller)[0]  # (n, 24)
+u_label, u_capture = (fuller[c].astype(str).to_numpy() for c in ("label", "capture"))
+harmless = u_label == "Benign"
+
+
 def arrange(left_out):  # (benign to fit, benign held out, attacks to fit, all of the capture)
-    rest, asked = splits.by_capture(captures, left_out)
-    benign = rest[~attack[rest]]
-    fit, hold = splits.by_time(flows["ts"].iloc[benign], captures[benign], 0.25)
-    return *splits.without_duplicates(X, benign[fit], benign[hold]), rest[attack[rest]], asked
+    rest, asked = splits.by_capture(u_capture, left_out)
+    benign = rest[harmless[rest]]
+    fit, hold = splits.by_time(fuller["ts"].iloc[benign], u_capture[benign], 0.25)
+    return (
+        *splits.without_duplicates(U, benign[fit], benign[hold]),
+        rest[~harmless[rest]],
+        asked,
+    )
 
 
-def alarms_of_classifier(fit, hold, own):  # -> (share flagged at 1 %, share not called Benign)
-    model = trees.boosting(seed=seed, trees=settings.trees).fit(X[fit], y[fit])
-    benign = list(model.classes_).index("Benign")
-    scores = [1 - model.predict_proba(X[rows])[:, benign] for rows in (hold, own)]
-    threshold = evaluation.threshold_at_fpr(scores[0], 0.01)
-    return (scores[1] > threshold).mean(), (model.predict(X[own]) != "Benign").mean()
+def shares(
+    of_held, of_own, of_quiet
+):  # scores of benign held out, of the attack, of benign here
+    promised, equal = (evaluation.threshold_at_fpr(part, 0.01) for part in (of_held, of_quiet))
+    return {
+        "flagged": (of_own > promised).mean(),
+        "benign flagged": (of_quiet > promised).mean(),
+        "at 1 % here": (of_own > equal).mean(),
+    }
 
 
 # %%
-never_seen = {}
+records = []
 for name in malware:
     fit, hold, attacks, asked = arrange(name)
-    held = pd.Series(y[asked][attack[asked]]).value_counts()
-    held = held[held >= 10]
-    detectors = [
-        autoencoder.Autoencoder(seed=s).fit(X[fit], X[hold]) for s in states if len(held)
-    ]
-    for kind in held.index:
-        own, others = asked[y[asked] == kind], attacks[y[attacks] != kind]
+    quiet = asked[harmless[asked]]
+    held = pd.Series(u_label[asked][~harmless[asked]]).value_counts()
+    options = {"epochs": 15, "batch_size": 512}
+    watchers = {
+        s: autoencoder.Autoencoder(seed=s, **options).fit(U[fit], U[hold]) for s in states
+    }
+    for kind in held.index[held >= 10]:
+        own, others = asked[u_label[asked] == kind], attacks[u_label[attacks] != kind]
         if not len(others):
             continue  # a capture that holds the only other attacks
-        at_threshold, at_half = alarms_of_classifier(np.r_[fit, others], hold, own)
-        never_seen[name, kind] = {
-            "flows": len(own),
-            **{s: d.predict(X[own]).mean() for s, d in zip(states, detectors)},
-            "classifier": at_threshold,
-            "classifier, as it answers": at_half,
-        }
-never_seen = pd.DataFrame(never_seen).T
-never_seen.insert(1, "autoencoder", never_seen[list(states)].mean(axis=1))
-never_seen.drop(columns=list(states)).round(3)
+        rows, shown_rows = (hold, own, quiet), np.r_[fit, others]
+        grown = trees.boosting(seed=seed, trees=100).fit(U[shown_rows], u_label[shown_rows])
+        place = list(grown.classes_).index("Benign")
+        case = {"capture": name, "class": kind, "flows": len(own)}
+        doubts = [1 - grown.predict_proba(U[r])[:, place] for r in rows]
+        records.append(case | {"model": "classifier", "seed": seed} | shares(*doubts))
+        for s, watcher in watchers.items():
+            found = shares(*[watcher.score_samples(U[r]) for r in rows])
+            records.append(case | {"model": "autoencoder", "seed": s} | found)
+cases = pd.DataFrame(records)
+columns = ["flagged", "benign flagged", "at 1 % here"]
+never_seen = cases.groupby(["capture", "class", "flows", "model"])[columns].mean().unstack()
+never_seen.round(3)
 
 # %%
-ahead = evaluation.interval_over_seeds(
-    [(never_seen[s] - never_seen["classifier"]).mean() for s in states], bounds=(-1, 1)
+per_seed = cases.groupby(["model", "seed"])[columns].mean()  # over the cases
+ahead, promised_ahead = (
+    evaluation.interval_over_seeds(
+        (per_seed.loc["autoencoder", c] - per_seed.loc[("classifier", seed), c]).to_list(),
+        bounds=(-1, 1),
+    )
+    for c in ("at 1 % here", "flagged")
 )
-only = [
-    int(((never_seen[one] > 0.5) & (never_seen[other] <= 0.5)).sum())
-    for one, other in (("autoencoder", "classifier"), ("classifier", "autoencoder"))
-]
-print(f"recall, autoencoder minus classifier, mean over {len(never_seen)} cases: {ahead}")
-print(
-    f"cases with more than half found by the autoencoder alone: {only[0]}, "
-    f"by the classifier alone: {only[1]}"
-)
+print(f"recall, autoencoder minus classifier, mean over {len(never_seen)} cases")
+print(f"  at equal false alarms:           {ahead}")
+print(f"  at thresholds promised elsewhere: {promised_ahead}")
 
 # %% [markdown]
-# The classifier finds an attack that resembles one which it was shown; the autoencoder finds what is unlike benign flows, whether it was shown or not, and nothing that looks ordinary. Does one
-# contain the other here? That decides whether a network needs both. And a mean over a few cases is no law: read the rows.
+# Where the two lines differ, the promise did: read both "benign flagged" columns before you call one of them the better. The classifier finds an attack
+# that resembles one which it was shown; the autoencoder finds what is unlike benign flows, whether it was shown or not, and nothing that looks ordinary.
+# The interval covers the autoencoder's seeds alone; a mean over a few cases is no law, and the rows disagree with each other.
 
 # %% [markdown]
 # ## Extra: the published numbers
@@ -873,8 +896,9 @@ print("flows that have one of these vectors:", partners.head(5).to_dict())
 # - A feature can be true here and false elsewhere. Shuffle it by split; train with and without it; then decide.
 # - Classifiers name what they were shown. For the rest have a detector in front, and know what it does not see.
 #
-# **Limits.** A handful of captures, fewer events, one laboratory. Some classes occur in one capture only, so nobody can say how they would be named elsewhere. The models have their
-# ordinary settings; nothing was tuned, which leaves them a little below their best, and no choice was made on test rows.
+# **Limits.** A handful of captures, fewer events, one laboratory. Some classes occur in one capture only, so nobody can say how they would be named elsewhere. No setting was
+# tuned and no choice made on test rows, but the models are small so that the lesson is short: few trees, and a CNN of few epochs. With twenty epochs it draws level with the
+# trees, so its place in the table says nothing of convolutions.
 #
 # **Ethics.** To name an attack is to accuse with more words. A wrong name sends somebody to clean the wrong device; show the probability, the explanation and the chance of error with it.
 #
@@ -901,6 +925,7 @@ numbers = {
         overview["macro-F1"]["random rows"]["random forest"]
     ),
     unseen_metric: told(ahead),
+    f"{unseen_metric}, thresholds promised elsewhere": told(promised_ahead),
     **{
         f"share of {kind} flagged by the cascade that never saw it": float(
             row["cascade: flagged"]
