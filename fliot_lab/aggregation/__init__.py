@@ -1,0 +1,1 @@
+"""Aggregation: from the updates of many clients to one."""
