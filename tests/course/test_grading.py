@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -589,6 +590,8 @@ def test_ctrl_c_leaves_whole_files_and_no_process(tiny: Solved, tmp_path: Path) 
         cells = [exercise("98.1", code)]
         (folder / name / "98_tiny.ipynb").write_text(json.dumps(notebook(cells)), "utf-8")
     before = set(processes_of_grading())
+    # A run that a shell put in the background is told to ignore Ctrl-C, and python then installs no handler for it.
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def press() -> None:
         while not (out / "grades.csv").exists() or not set(processes_of_grading()) - before:
@@ -596,8 +599,11 @@ def test_ctrl_c_leaves_whole_files_and_no_process(tiny: Solved, tmp_path: Path) 
         os.kill(os.getpid(), 2)
 
     threading.Thread(target=press, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        grading.grade(folder, out, limit_s=60, jobs=1)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            grading.grade(folder, out, limit_s=60, jobs=1)
+    finally:
+        signal.signal(signal.SIGINT, previous)
     assert [(row["student"], row["98.1"]) for row in rows_of(out / "grades.csv")] == [("a", "1")]
     assert not set(processes_of_grading()) - before
     assert sorted(path.name for path in out.iterdir()) == ["grades.csv", "notebooks", "pages"]
