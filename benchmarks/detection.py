@@ -23,8 +23,8 @@ from fliot_lab.data.splits import natural
 from fliot_lab.features import matrix
 from fliot_lab.features.context import COLUMNS, CONTEXT_FEATURES
 from fliot_lab.features.flows import FLOW_FEATURES
-from fliot_lab.models.autoencoder import Autoencoder
-from fliot_lab.models.baselines import RULES
+from fliot_lab.models.autoencoder import Autoencoder, LinearAutoencoder
+from fliot_lab.models.baselines import RULES, ForestDetector
 from fliot_lab.models.hybrid import Hybrid, KnownAttacks, three_parts
 
 SEEDS, PARTS, RATE = 5, 4, 0.01
@@ -54,6 +54,15 @@ CANDIDATES: dict[str, Callable[[int], Hybrid]] = {
     "context + known attacks": lambda seed: Hybrid([(surroundings(seed), CONTEXT), (KnownAttacks(), None)], seed=seed),
     "context + known services": lambda seed: Hybrid([(surroundings(seed), CONTEXT), (KnownAttacks(), SERVICE)], seed=seed),
     "all three": lambda seed: three_parts(NAMES, seed=seed),
+}
+
+
+#: What a detector must beat: other models of benign flows alone, on the same features and with the same thresholds.
+BASELINES: dict[str, Callable[[int], Hybrid]] = {
+    "PCA, flow": lambda seed: Hybrid([(LinearAutoencoder(), OWN)], seed=seed),
+    "PCA, context": lambda seed: Hybrid([(LinearAutoencoder(bottleneck=8), CONTEXT)], seed=seed),
+    "isolation forest, flow": lambda seed: Hybrid([(ForestDetector(seed=seed), OWN)], seed=seed),
+    "isolation forest, context": lambda seed: Hybrid([(ForestDetector(seed=seed), CONTEXT)], seed=seed),
 }
 
 
@@ -234,6 +243,11 @@ def run(seeds: int = SEEDS, dataset: str = "auto", set_ups: int | None = None) -
                 judged(n, name, CANDIDATES["all three"], s, "dropped") for s in range(1, seeds)
             ]
         given[name] = [judged(n, name, CANDIDATES[best], 0, "as given")]
+    baselines = [
+        line(name, what, [judged(n, name, make, seed, "dropped") for seed in range(seeds)])
+        for name in n.captures
+        for what, make in BASELINES.items()
+    ]
     doubtful = ", ".join(
         f"{name}: {int(n.doubtful[n.network == name].sum())}" for name in n.captures if n.doubtful[n.network == name].any()
     )
@@ -248,6 +262,8 @@ def run(seeds: int = SEEDS, dataset: str = "auto", set_ups: int | None = None) -
         "All three parts, whatever the inner folds say (nobody could have known beforehand how this compares):",
         measure.table(HEADINGS, fixed),
         verdicts(together, largest),
+        "Baselines, which learn benign flows alone, over the same seeds:",
+        measure.table(HEADINGS, baselines),
         "One-line rules, which learn nothing:",
         table_of_rules(n),
         "What the inner folds chose from (*), and what the others would have found:",

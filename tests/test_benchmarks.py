@@ -123,11 +123,14 @@ def test_detection_judges_every_capture_that_is_left_out(monkeypatch: pytest.Mon
     monkeypatch.setattr(detection, "networks", lambda dataset, set_ups: few)
     some = {name: detection.CANDIDATES[name] for name in ("autoencoder, context", "all three")}
     monkeypatch.setattr(detection, "CANDIDATES", some)
+    monkeypatch.setattr(detection, "BASELINES", {"PCA, flow": detection.BASELINES["PCA, flow"]})
     section = detection.run(seeds=1, dataset="sample")
     assert "SIMULATED" in section
     assert section.count(" *") == len(names)  # one chosen for each
     for name in names:
-        assert section.count(f"| {name} ") == 1 + 1 + 2 + 2 + 1  # chosen, all three, two rules, two candidates, as given
+        assert (
+            section.count(f"| {name} ") == 1 + 1 + 1 + 2 + 2 + 1
+        )  # chosen, all three, baseline, two rules, two candidates, as given
     assert section.count("Target, attacks flagged >= 0.95") == 2
 
 

@@ -12,9 +12,11 @@ from sklearn.preprocessing import StandardScaler
 
 from fliot_lab.evaluation import threshold_at_fpr
 from fliot_lab.features.context import CONTEXT_FEATURES
-from fliot_lab.models.autoencoder import Autoencoder, Matrix, Scaler, Vector, checked
+from fliot_lab.models.autoencoder import Autoencoder, LinearAutoencoder, Matrix, Scaler, Vector, checked
+from fliot_lab.models.baselines import ForestDetector
 
 Flags = npt.NDArray[np.bool_]
+Detector = Autoencoder | LinearAutoencoder | ForestDetector
 LARGEST = 5.0  # deviations that a feature may add to the score: an attack larger than all known ones is no surer one
 SMALLEST = 1e-12  # of a reconstruction error, so that it has a logarithm
 
@@ -68,7 +70,7 @@ def _alike(attack: Flags, groups: npt.NDArray[Any]) -> Vector:
 class Part:
     """A fitted part of a `Hybrid`: the places of its features in X, and the threshold on the logarithm of what it answers."""
 
-    model: Autoencoder | KnownAttacks
+    model: Detector | KnownAttacks
     columns: list[int]
     threshold: float
 
@@ -82,8 +84,8 @@ class Hybrid:
 
     Each part learns from all networks but one and judges that one's flows, every network in turn. Its threshold lies where a
     share of the benign flows so judged lie above: `false_alarm_rate` over the number of parts, so that all together keep the
-    promise (Bonferroni). A row's score is the most that it lies above a threshold: of the logarithm of a reconstruction error,
-    or of log odds. `threshold_` is 0.
+    promise (Bonferroni). A row's score is the most that it lies above a threshold: of the logarithm of a detector's score, or
+    of log odds. `threshold_` is 0.
 
     `parts` are models to copy and fit, each with the places of the features that it sees, None for all. Where training holds no
     attack, those of known attacks are left out. Anomaly and misuse detection joined: Depren et al. 2005,
@@ -94,7 +96,7 @@ class Hybrid:
 
     def __init__(
         self,
-        parts: Sequence[tuple[Autoencoder | KnownAttacks, Sequence[int] | None]],
+        parts: Sequence[tuple[Detector | KnownAttacks, Sequence[int] | None]],
         *,
         seed: int,
         false_alarm_rate: float = 0.01,
@@ -116,7 +118,7 @@ class Hybrid:
             raise ValueError(f"X has shape {rows.shape}, attack {attack.shape}, groups {groups.shape}; give one of each a row")
         if len(np.unique(groups)) < 2:
             raise ValueError("all rows are of one network: leaving it out leaves nothing to learn from; give two or more")
-        used = [(m, columns) for m, columns in self.parts if isinstance(m, Autoencoder) or attack.any()]
+        used = [(m, columns) for m, columns in self.parts if not isinstance(m, KnownAttacks) or attack.any()]
         if not used:
             raise ValueError("no row is an attack, and no part learns from benign flows alone; add an Autoencoder")
         self.parts_, self.n_features_in_, judged = [], rows.shape[1], []
@@ -152,13 +154,13 @@ def three_parts(names: Sequence[str], *, seed: int, false_alarm_rate: float = 0.
     context = [place for place, name in enumerate(names) if name in around]
     service = [place for place in context if names[place].startswith("service_")]
     unlike = Autoencoder(seed=seed, bottleneck=8, epochs=15, batch_size=512)
-    parts: list[tuple[Autoencoder | KnownAttacks, Sequence[int] | None]] = [(unlike, context or None), (KnownAttacks(), None)]
+    parts: list[tuple[Detector | KnownAttacks, Sequence[int] | None]] = [(unlike, context or None), (KnownAttacks(), None)]
     if service:
         parts.append((KnownAttacks(), service))
     return Hybrid(parts, seed=seed, false_alarm_rate=false_alarm_rate)
 
 
-def scores_left_out(model: Autoencoder | KnownAttacks, X: Matrix, attack: Flags, groups: npt.NDArray[Any], seed: int) -> Vector:
+def scores_left_out(model: Detector | KnownAttacks, X: Matrix, attack: Flags, groups: npt.NDArray[Any], seed: int) -> Vector:
     """What copies of the model, fitted without a row's own group, answer to each row of X (n, d), on a log scale, as (n,).
 
     NaN where the other groups hold no attack to learn from.
@@ -166,7 +168,7 @@ def scores_left_out(model: Autoencoder | KnownAttacks, X: Matrix, attack: Flags,
     scores = np.full(len(X), np.nan)
     for group in np.unique(groups):
         own = groups == group
-        if isinstance(model, Autoencoder) or attack[~own].any():
+        if not isinstance(model, KnownAttacks) or attack[~own].any():
             fitted = _fitted(model, X[~own], attack[~own], groups[~own], seed)
             scores[own] = _logarithm(fitted, X[own])
     return scores
@@ -180,7 +182,7 @@ def _fitted(model: Any, X: Matrix, attack: Flags, groups: npt.NDArray[Any], seed
     return copy.deepcopy(model).fit(np.random.default_rng(seed).permutation(X[~attack]))
 
 
-def _logarithm(model: Autoencoder | KnownAttacks, X: Matrix) -> Vector:
-    """The logarithm (m,) of a reconstruction error; odds have theirs already."""
+def _logarithm(model: Detector | KnownAttacks, X: Matrix) -> Vector:
+    """The logarithm (m,) of a detector's score; odds have theirs already."""
     scores = model.score_samples(X)
-    return np.log(np.maximum(scores, SMALLEST)) if isinstance(model, Autoencoder) else scores
+    return scores if isinstance(model, KnownAttacks) else np.log(np.maximum(scores, SMALLEST))

@@ -494,6 +494,10 @@ def test_a_damaged_model_can_be_replaced(whole: Path, tmp_path: Path) -> None:
     [
         ({"model": Autoencoder(seed=7)}, "this Autoencoder has not learnt anything yet: call fit first"),
         ({"model": Hybrid([(KnownAttacks(), None)], seed=7)}, "this Hybrid has not learnt anything yet: call fit first"),
+        (
+            {"model": Hybrid([(LinearAutoencoder(bottleneck=2), None)], seed=7).fit(TRAIN, Y != "Benign", NETWORKS)},
+            "a hybrid with a part LinearAutoencoder cannot be saved",
+        ),
         ({"model": forest(seed=7)}, "this Forest has not learnt anything yet: call fit first"),
         ({"model": Majority().fit(TRAIN, Y)}, "a Majority cannot be saved; the kinds that can: Autoencoder, Boosting, CNN1D"),
         ({"model": "model"}, "a str cannot be saved"),

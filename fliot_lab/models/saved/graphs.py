@@ -14,7 +14,8 @@ from torch import nn
 from fliot_lab.models.autoencoder import Autoencoder, LinearAutoencoder, Scaler
 from fliot_lab.models.baselines import ForestDetector
 from fliot_lab.models.cnn import CNN1D
-from fliot_lab.models.hybrid import LARGEST, SMALLEST, Hybrid, KnownAttacks
+from fliot_lab.models.hybrid import LARGEST, SMALLEST, Hybrid, KnownAttacks, Part
+from fliot_lab.models.saved.card import ModelError
 from fliot_lab.models.trees import Boosting, Forest
 
 OPSETS = {"": 18, "ai.onnx.ml": 3}
@@ -123,13 +124,21 @@ def hybrid(model: Hybrid) -> bytes:
     above = []
     for part in model.parts_:
         own = graph.node("Gather", logs, graph.constant(part.columns, np.int64), axis=1)
-        scaled = graph.divided(own, part.model.scaler_)
-        if isinstance(part.model, KnownAttacks):
-            value = graph.log_odds(scaled, part.model)
+        learnt = of_part(part)
+        scaled = graph.divided(own, learnt.scaler_)
+        if isinstance(learnt, KnownAttacks):
+            value = graph.log_odds(scaled, learnt)
         else:
-            value = graph.node("Log", graph.node("Max", graph.error(scaled, part.model), graph.constant(SMALLEST)))
+            value = graph.node("Log", graph.node("Max", graph.error(scaled, learnt), graph.constant(SMALLEST)))
         above.append(graph.node("Sub", value, graph.constant(part.threshold)))
     return graph.finished(graph.node("Max", *above), SCORE, model.n_features_in_)
+
+
+def of_part(part: Part) -> Autoencoder | KnownAttacks:
+    """The model of a hybrid's part; ModelError where it is one that a saved hybrid cannot hold."""
+    if not isinstance(part.model, Autoencoder | KnownAttacks):
+        raise ModelError(f"a hybrid with a part {type(part.model).__name__} cannot be saved; take Autoencoder and KnownAttacks")
+    return part.model
 
 
 def linear(model: LinearAutoencoder) -> bytes:

@@ -105,7 +105,9 @@ def _(model: ForestDetector) -> Parts:
 
 @parts.register
 def _(model: Hybrid) -> Parts:
-    weights = {f"{n}.{name}": array for n, part in enumerate(model.parts_) for name, array in _arrays(part.model).items()}
+    weights = {
+        f"{n}.{name}": array for n, part in enumerate(model.parts_) for name, array in _arrays(graphs.of_part(part)).items()
+    }
     told = [{**_kind(part.model), "columns": part.columns, "threshold": part.threshold} for part in model.parts_]
     files = {GRAPH: graphs.hybrid(model), WEIGHTS: _tensors(weights)}
     return Parts(model.n_features_in_, files, {**_threshold(model), "score": LOGARITHM, "parts": told})
