@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
@@ -520,6 +520,7 @@ EDITS = st.lists(st.tuples(st.integers(0, 5000), st.sampled_from(b"\t\n-#T09.x|\
 
 @settings(max_examples=150, deadline=None)
 @given(EDITS)
+@example([(2051, 9)])  # one field too many, and empty, in a last line that does not end
 def test_the_fast_checks_refuse_exactly_what_the_slow_ones_refuse(tmp_path_factory, edits):
     """Random damage: the columns' checks raise if and only if `problem_of` finds fault with a line.
 
