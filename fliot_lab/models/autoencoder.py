@@ -27,7 +27,7 @@ class Scaler:
 
     def fit(self, X: npt.ArrayLike) -> Self:
         """Learns centre and scale from X (n, d), n > 0; ValueError where it is empty, no matrix or not finite."""
-        logs = _log(checked(X, None))
+        logs = logarithms(checked(X, None))
         if not len(logs):
             raise ValueError("X has no rows, so it has no median; give at least one flow")
         low, self.centre_, high = np.quantile(logs, [0.25, 0.5, 0.75], axis=0).astype(np.float32)
@@ -39,7 +39,7 @@ class Scaler:
         """X (m, d) scaled, as (m, d) float32; clipped to 20 either way, so that one absurd value does not swamp the rest."""
         if not hasattr(self, "scale_"):
             raise ValueError("this scaler has not seen anything yet: call fit(X) with benign flows first")
-        return np.clip((_log(checked(X, len(self.centre_))) - self.centre_) / self.scale_, -20.0, 20.0)
+        return np.clip((logarithms(checked(X, len(self.centre_))) - self.centre_) / self.scale_, -20.0, 20.0)
 
     def inverse_transform(self, scaled: npt.ArrayLike) -> Matrix:
         """The rows (m, d) float32 whose `transform` is `scaled` (m, d), but for rounding and for what `transform` clipped.
@@ -249,7 +249,8 @@ def layers(d: int, hidden: int, bottleneck: int, generator: torch.Generator) -> 
     return nn.Sequential(*stack)
 
 
-def _log(X: Matrix) -> Matrix:
+def logarithms(X: Matrix) -> Matrix:
+    """sign(x) log(1 + |x|) of each number of X (n, d): nothing stays nothing, and nine orders of magnitude become one."""
     return np.sign(X) * np.log1p(np.abs(X))
 
 

@@ -247,44 +247,58 @@ class _Stack:
 Step = Callable[[_Stack, Tensor, Tensor, Tensor], None]
 
 
+@dataclass
+class _Layer:
+    """A linear layer: the places of its weight and its bias, None without one, among the parameters; whether a ReLU follows."""
+
+    weight: int
+    bias: int | None
+    bends: bool = False
+
+
 def _by_hand(module: nn.Module, loss: Loss) -> Step | None:
     """A step with the gradients of a stack of linear layers written out; None where `module` or `loss` is something else."""
-    layers = list(module) if isinstance(module, nn.Sequential) else [module]
-    bends = _bends(layers)
-    if bends is None or loss not in (cross_entropy, squared_error):
+    layers = _linear(list(module) if isinstance(module, nn.Sequential) else [module])
+    if not layers or layers[-1].bends or loss not in (cross_entropy, squared_error):
         return None
     backward = torch.ops.aten.threshold_backward.grad_input
 
     def step(stack: _Stack, X: Tensor, y: Tensor, weight: Tensor) -> None:
         a, signals = len(X), [X]  # (a, B, d), then (a, B, width of each layer)
-        for i, bend in enumerate(bends):
-            W, b = stack.values[2 * i][:a], stack.values[2 * i + 1][:a]  # (a, out, in), (a, out)
-            signals.append(torch.baddbmm(b.unsqueeze(1), signals[-1], W.transpose(1, 2)))
-            if bend:
+        for layer in layers:
+            W = stack.values[layer.weight][:a].transpose(1, 2)  # (a, in, out)
+            if layer.bias is None:
+                signals.append(signals[-1] @ W)
+            else:
+                signals.append(torch.baddbmm(stack.values[layer.bias][:a].unsqueeze(1), signals[-1], W))
+            if layer.bends:
                 signals[-1].relu_()
         slope = _slope(signals.pop(), y, loss).mul_(weight.unsqueeze(2))  # (a, B, c), what the outputs do to the loss
-        for i in reversed(range(len(bends))):
-            earlier = slope @ stack.values[2 * i][:a] if i else slope  # before the step changes the weights
-            stack.product(2 * i, slope.transpose(1, 2), signals[i])
-            stack.gradient(2 * i + 1, slope.sum(1))
-            if i and bends[i - 1]:
+        for i, layer in reversed(list(enumerate(layers))):
+            earlier = slope @ stack.values[layer.weight][:a] if i else slope  # before the step changes the weights
+            stack.product(layer.weight, slope.transpose(1, 2), signals[i])
+            if layer.bias is not None:
+                stack.gradient(layer.bias, slope.sum(1))
+            if i and layers[i - 1].bends:
                 backward(earlier, signals[i], 0, grad_input=earlier)  # nothing passes where the bend cut
             slope = earlier
 
     return step
 
 
-def _bends(layers: Sequence[nn.Module]) -> list[bool] | None:
-    """For each linear layer whether a ReLU follows; None where there is any other layer, or an output behind a ReLU."""
-    bends: list[bool] = []
-    for layer in layers:
-        if type(layer) is nn.Linear and layer.bias is not None:
-            bends.append(False)
-        elif type(layer) is nn.ReLU and bends:
-            bends[-1] = True
+def _linear(modules: Sequence[nn.Module]) -> list[_Layer]:
+    """The linear layers of a stack of those and ReLUs; none where there is any other layer."""
+    layers: list[_Layer] = []
+    place = 0
+    for module in modules:
+        if type(module) is nn.Linear:
+            layers.append(_Layer(place, None if module.bias is None else place + 1))
+            place += 1 + (module.bias is not None)
+        elif type(module) is nn.ReLU and layers:
+            layers[-1].bends = True
         else:
-            return None
-    return bends if bends and not bends[-1] else None
+            return []
+    return layers
 
 
 def _slope(outputs: Tensor, y: Tensor, loss: Loss) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from sklearn.ensemble import ExtraTreesClassifier
 from torch import nn
 
-from fliot_lab.models.autoencoder import one_thread
+from fliot_lab.models.autoencoder import logarithms, one_thread
 
 #: The answer where the likeliest type fits too badly.
 UNKNOWN = "unknown device"
@@ -265,7 +265,7 @@ class _Scaled:
     """A network behind the scales that rows X (n, d) give."""
 
     def __init__(self, X: Matrix, network: nn.Module):
-        logs = _log(X)
+        logs = logarithms(X)
         seen = ~np.isnan(logs)
         count, logs = np.maximum(seen.sum(axis=0), 1), np.where(seen, logs, 0)
         self._centre = (logs.sum(axis=0) / count).astype(np.float32)
@@ -276,7 +276,7 @@ class _Scaled:
 
     def rows(self, X: Matrix) -> Matrix:
         """X (m, d) as the network sees it: clipped to 5 either way, 0 for what was not observed."""
-        return np.nan_to_num(np.clip((_log(X) - self._centre) / self._scale, -5, 5))
+        return np.nan_to_num(np.clip((logarithms(X) - self._centre) / self._scale, -5, 5))
 
     def __call__(self, X: Matrix) -> Floats:
         """The probability (m, types) of each type for fingerprints X (m, d)."""
@@ -338,10 +338,6 @@ def _network(d: int, hidden: int, types: int, generator: torch.Generator) -> nn.
         nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
         nn.init.zeros_(layer.bias)
     return nn.Sequential(*layers)
-
-
-def _log(X: Matrix) -> Matrix:
-    return np.sign(X) * np.log1p(np.abs(X))
 
 
 def _checked(X: npt.ArrayLike, d: int | None) -> Matrix:

@@ -41,6 +41,7 @@ MODELS = {
     "MLP": lambda: nn.Sequential(nn.Linear(24, 12), nn.ReLU(), nn.Linear(12, 8), nn.ReLU(), nn.Linear(8, 5)),
     "linear": lambda: nn.Linear(24, 5),
     "linear layers in a row": lambda: nn.Sequential(nn.Linear(24, 6), nn.Linear(6, 5)),
+    "without biases": lambda: nn.Sequential(nn.Linear(24, 6, bias=False), nn.ReLU(), nn.Linear(6, 5, bias=False)),
     "autoencoder": lambda: autoencoder.layers(24, 16, 4, generator()),
     "1D-CNN": lambda: cnn.network(24, 5, (3, 4), 3, generator()),
     "of a user": Two,

@@ -1,0 +1,1 @@
+"""Federations: who talks to whom, the simulator, Flower, and peers without a server."""
