@@ -10,6 +10,7 @@ import pandas as pd
 
 from fliot_lab.models.autoencoder import checked
 from fliot_lab.models.classifier import BENIGN, Classifier, Codes, Floats, Matrix, Names, labelled
+from fliot_lab.models.hybrid import Hybrid
 
 #: The answer for a row that is flagged where no known class fits.
 UNKNOWN_ATTACK = "unknown attack"
@@ -105,6 +106,8 @@ class Cascade:
         Raises ValueError for no benign row or no attack, held-out rows without benign ones, folds where no class of attack has
         two rows, and as the two models do.
         """
+        if isinstance(self.detector, Hybrid):
+            raise ValueError("a Hybrid learns from attacks and their networks too: fit it, then call fit_names(X, y, groups)")
         rows, classes = _classes(X, y, None)
         rest, rest_classes = rows[:0], classes[:0]
         if X_held_out is not None or y_held_out is not None:

@@ -11,6 +11,7 @@ from fliot_lab.models.autoencoder import LinearAutoencoder
 from fliot_lab.models.baselines import ForestDetector
 from fliot_lab.models.cascade import UNKNOWN_ATTACK, Cascade, Detector, OnlyClass, report
 from fliot_lab.models.classifier import BENIGN, Classifier
+from fliot_lab.models.hybrid import Hybrid, KnownAttacks
 from fliot_lab.models.trees import boosting, forest
 
 #: Benign rows lie round 0. What is left out has the one mark of each known class, so that trees are torn between the two.
@@ -290,3 +291,5 @@ def test_a_cascade_refuses(model: Cascade) -> None:
             ask(X[:, :2])
         with pytest.raises(ValueError, match="NaN or infinity"):
             ask(np.full((1, 3), np.inf))
+    with pytest.raises(ValueError, match="fit it, then call fit_names"):
+        Cascade(Hybrid([(KnownAttacks(), None)], seed=0), forest(seed=0)).fit(X, y)
