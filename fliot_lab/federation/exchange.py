@@ -29,13 +29,13 @@ def mix(parameters: Tensor, W: csr_array) -> Tensor:
     columns = torch.from_numpy(W.indices.astype(np.int64)).to(device)
     starts = torch.from_numpy(W.indptr.astype(np.int64)).to(device)
     weights = torch.from_numpy(W.data).to(device, parameters.dtype)
-    for block in parameters.split(BLOCK if device.type == "cpu" else 16 * BLOCK, dim=1):
+    width = BLOCK if device.type == "cpu" else 16 * BLOCK
+    room = parameters.new_empty(len(parameters), width)  # asked for once: a new page costs more than what is written to it
+    for block in parameters.split(width, dim=1):
         # A weighted sum of looked-up rows is what an embedding bag is, and torch has vectorised it. The block is copied before
         # any of it is replaced, so no second matrix is needed.
-        mixed = embedding_bag(
-            columns, block.contiguous(), starts, mode="sum", per_sample_weights=weights, include_last_offset=True
-        )
-        block.copy_(mixed)
+        copy = room[:, : block.shape[1]].copy_(block).contiguous()
+        block.copy_(embedding_bag(columns, copy, starts, mode="sum", per_sample_weights=weights, include_last_offset=True))
     return parameters
 
 
