@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from fliot_lab.aggregation import rules
 from fliot_lab.federation import topology as topologies
-from fliot_lab.federation.exchange import FLOAT, Exchange, Gossip, Neighbourhood, ServerAdam, Upload
+from fliot_lab.federation.exchange import FLOAT, Exchange, Gossip, Neighbourhood, ServerAdam, Upload, matrix
 from fliot_lab.federation.workers import Workers
 from fliot_lab.models import batched
 
@@ -110,7 +110,7 @@ class Federation:
             self.exchange, self.parameters, self.matrices = exchange, None, iter(())
         else:
             self.exchange = exchange or (Gossip() if rule is rules.mean else Neighbourhood(rule))
-            self.parameters = self.global_.expand(len(clients), -1).clone()  # (K, P)
+            self.parameters = matrix(len(clients), len(self.global_), self.global_).copy_(self.global_)  # (K, P)
             self.matrices = _matrices(topology, len(clients), directed=getattr(self.exchange, "directed", False))
 
     def run(self, rounds: int, progress: bool = False) -> pd.DataFrame:
@@ -162,7 +162,9 @@ class Federation:
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Takes over what `state` gave."""
         tensors = {name: value.to(self.global_.device) for name, value in tensors.items()}
-        self.global_, self.parameters, self._late = tensors["global"], tensors.get("nodes"), tensors.get("late")
+        self.global_, self._late = tensors["global"], tensors.get("late")
+        if self.parameters is not None:
+            self.parameters.copy_(tensors["nodes"])
         self._due, self._begun = tensors["due"].cpu().numpy(), tensors["begun"].cpu().numpy()
         for part, owner in (("exchange", self.exchange), ("server", self.server)):
             if owner is not None and hasattr(owner, "state"):
