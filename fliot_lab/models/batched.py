@@ -131,11 +131,13 @@ def train(
     which: Sequence[int] | npt.NDArray[np.int64] | None = None,
     loss: Loss = cross_entropy,
     chunk: int | None = None,
+    first: int = 0,
 ) -> Tensor:
     """Trains a row of `parameters` (S, P) for each of the clients `which` (S,), in place, and returns it.
 
     `module` says what a row means; its own parameters stay. `which` is all clients where it is not given. The orders of rows
     come from `seed` and the client's number alone, so neither `chunk` nor who else trains changes a result, but for rounding.
+    `first` is the number of client 0 where `clients` are some of a larger federation.
     Stacks of `nn.Linear` and `nn.ReLU` with one of the two losses here go through products by hand, all else through
     torch.func. Runs where `parameters` are; `clients` must be there too. A client that diverges leaves infinities or NaN in
     its own row, which the caller finds. Raises ValueError where sizes do not fit.
@@ -143,7 +145,7 @@ def train(
     numbers = _numbers(module, parameters, clients, which)
     step = _by_hand(module, loss) or _by_autograd(module, loss)
     shapes = [parameter.shape for parameter in module.parameters()]
-    draws = np.random.default_rng(seed).integers(2**63, size=len(clients))  # a seed for each client, drawn or not
+    draws = np.random.default_rng(seed).integers(2**63, size=first + len(clients))[first:]  # a seed for each, drawn or not
     chunk = chunk or CHUNK.get(parameters.device.type, CHUNK["cpu"])
     # Clients of like size share a chunk, the larger first: those that still have a batch are always the first ones.
     places = np.argsort(-clients.sizes[numbers], kind="stable")

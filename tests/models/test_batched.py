@@ -93,6 +93,9 @@ def test_neither_chunk_nor_company_changes_a_client(name: str) -> None:
         assert torch.allclose(again, together, atol=1e-6, rtol=0), chunk
     some = batched.train(module, start[[4, 1]].clone(), clients, how, seed=3, loss=loss, which=[4, 1])
     assert torch.allclose(some, together[[4, 1]], atol=1e-6, rtol=0)
+    own = batched.Clients.of(*clients.rows(4), [np.arange(SIZES[4])])
+    apart = batched.train(module, start[[4]].clone(), own, how, seed=3, loss=loss, first=4)
+    assert torch.allclose(apart, together[[4]], atol=1e-6, rtol=0)
     other = batched.train(module, start.clone(), clients, how, seed=4, loss=loss)
     assert (other - together).abs().max() > 1e-4
 
