@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -96,6 +95,7 @@ class Federation:
         self.slowness = np.ones(len(clients), dtype=np.int64) if slowness is None else np.asarray(slowness)
         self.test = None if test is None else tuple(_as_clients_are(part, clients, device) for part in test)
         self._check(topology)
+        _check_exchange(topology, exchange, rule)
         self.round, self.clock = 0, 0
         self.records: list[dict[str, Any]] = []  # a round each
         self.global_ = batched.vector(model).to(device)  # (P,)
@@ -111,7 +111,8 @@ class Federation:
         else:
             self.exchange = exchange or (Gossip() if rule is rules.mean else Neighbourhood(rule))
             self.parameters = matrix(len(clients), len(self.global_), self.global_).copy_(self.global_)  # (K, P)
-            self.matrices = _matrices(topology, len(clients), directed=getattr(self.exchange, "directed", False))
+            directed = getattr(self.exchange, "directed", False)
+            self.matrices = topologies.every_round(topology, len(clients), directed=directed)
 
     def run(self, rounds: int, progress: bool = False) -> pd.DataFrame:
         """Runs `rounds` more rounds and returns the history, a row a round since the beginning.
@@ -203,7 +204,9 @@ class Federation:
     def _gossip_round(self) -> tuple[int, csr_array]:
         assert self.parameters is not None
         assert isinstance(self.exchange, Exchange)
-        W, everyone = next(self.matrices), np.arange(len(self.clients))
+        W, everyone = next(self.matrices, None), np.arange(len(self.clients))
+        if W is None:
+            raise ValueError(f"the mixing matrices ran out after {self.round} rounds; give as many as there are rounds")
         if self.asynchronous:
             ready = np.flatnonzero(self._begun < 0)
             updates, done, _ = self._arrived(self._trained(self.parameters[ready], ready), ready)
@@ -316,6 +319,11 @@ class Federation:
         K = len(self.clients)
         if self.workers < 1:
             raise ValueError(f"workers={self.workers}: expected 1 process or more")
+        if topology is not None and (self.sampled != 1 or self.dropped or self.server is not None):
+            raise ValueError(
+                "sampled, dropped and server are of a federation with a server; without one, links and nodes fail in the "
+                "matrices that topology.failing and topology.churn give"
+            )
         if not 0 < self.sampled <= 1 or not 0 <= self.dropped < 1:
             raise ValueError(f"sampled={self.sampled}, dropped={self.dropped}: expected a share above 0, and one in [0, 1)")
         if self.slowness.shape != (K,) or self.slowness.dtype.kind not in "iu" or self.slowness.min() < 1:
@@ -328,6 +336,15 @@ class Federation:
             raise ValueError(f"all {K} clients are attackers; an attack needs an honest client")
 
 
+def _check_exchange(topology: Any, exchange: Exchange | Upload | None, rule: Rule) -> None:
+    if topology is None and isinstance(exchange, Exchange):
+        raise ValueError(f"{type(exchange).__name__} is talk among neighbours: give a topology, or an Upload for a server")
+    if topology is not None and isinstance(exchange, Upload):
+        raise ValueError("an Upload goes to a server, and a topology has none: take Compressed, or leave the topology out")
+    if topology is not None and exchange is not None and rule is not rules.mean:
+        raise ValueError("give a rule or an exchange: a rule among neighbours is the exchange Neighbourhood(rule)")
+
+
 def consensus(parameters: Tensor) -> float:
     """Root mean square distance of the rows of `parameters` (K, P) from their average: 0 where all nodes agree."""
     average = parameters.mean(0)
@@ -337,33 +354,6 @@ def consensus(parameters: Tensor) -> float:
         .div(len(parameters))
         .sqrt()
     )
-
-
-def _matrices(topology: Any, K: int, *, directed: bool) -> Iterator[csr_array]:
-    """A checked mixing matrix (K, K) for every round."""
-    if isinstance(topology, topologies.Topology):
-        if topology.nodes != K:
-            raise ValueError(f"the topology has {topology.nodes} nodes and there are {K} clients; give one node a client")
-        if not topology.is_connected:
-            count = topology.components()[0]
-            raise ValueError(
-                f"the topology {topology.name} falls into {count} parts, which can never agree; connect them, or give an "
-                "iterable of mixing matrices where links come and go"
-            )
-        return repeat(topologies.column_stochastic(topology) if directed else topologies.mixing_matrix(topology))
-    if hasattr(topology, "indptr"):
-        return repeat(_fits(topology, K, directed))
-    return (_fits(W, K, directed) for W in topology)
-
-
-def _fits(W: csr_array, K: int, directed: bool) -> csr_array:
-    if W.shape != (K, K):
-        raise ValueError(f"a mixing matrix has the shape {W.shape}, and there are {K} clients")
-    if not directed:
-        topologies.check_doubly_stochastic(W)
-    elif abs(W.sum(axis=0) - 1).max() > 1e-9 or W.data.min() < 0:
-        raise ValueError("push-sum needs columns that sum to 1 without negative entries; take topology.column_stochastic")
-    return csr_array(W)
 
 
 def _as_clients_are(part: npt.ArrayLike, clients: batched.Clients, device: str) -> Tensor:

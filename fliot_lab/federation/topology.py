@@ -14,7 +14,7 @@ and a mass (K, 1) that starts at 1: after each `values, mass = C @ values, C @ m
 
 import math
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, repeat
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -160,6 +160,36 @@ def rounds_to(W: Any, error: float = 1e-3) -> int:
     if factor <= error:
         return 1
     return math.ceil(math.log(error) / math.log(factor) - 1e-9)  # less a trifle, so that rounding adds no round
+
+
+def every_round(source: Any, nodes: int, *, directed: bool = False) -> Iterator[sparse.csr_array]:
+    """A checked mixing matrix (K, K) for each round: of a `Topology`, of one matrix for all rounds, or of an iterable of them.
+
+    Doubly stochastic, or column stochastic for push-sum where `directed`. Raises ValueError for another number of nodes, for
+    a topology that is not connected, and for matrices that are neither.
+    """
+    if isinstance(source, Topology):
+        if source.nodes != nodes:
+            raise ValueError(f"the topology has {source.nodes} nodes and there are {nodes} clients; give one node a client")
+        if not source.is_connected:
+            raise ValueError(
+                f"the topology {source.name} falls into {source.components()[0]} parts, which can never agree; connect them, "
+                "or give an iterable of mixing matrices where links come and go"
+            )
+        return repeat(column_stochastic(source) if directed else mixing_matrix(source))
+    if hasattr(source, "indptr"):
+        return repeat(_fits(source, nodes, directed))
+    return (_fits(W, nodes, directed) for W in source)
+
+
+def _fits(W: Any, nodes: int, directed: bool) -> sparse.csr_array:
+    if W.shape != (nodes, nodes):
+        raise ValueError(f"a mixing matrix has the shape {W.shape}, and there are {nodes} clients")
+    if not directed:
+        check_doubly_stochastic(W)
+    elif abs(W.sum(axis=0) - 1).max() > 1e-9 or W.data.min() < 0:
+        raise ValueError("push-sum needs columns that sum to 1 without negative entries; take topology.column_stochastic")
+    return sparse.csr_array(W)
 
 
 def matchings(nodes: int, seed: Seed) -> Iterator[sparse.csr_array]:
