@@ -129,7 +129,7 @@ def run(seeds: int = SEEDS, dataset: str = "auto", every: int = 1) -> str:
     ordered = {(split, model): figures[split, model] for split in (RANDOM, TIME, CAPTURE) for model in MODELS}
     ceiling = evaluation.best_possible_accuracy(X, y)
     told = [
-        f"## Naming the class of a flow\n\n{source.banner}",
+        f"## Naming the class of a flow\n\n{measure.origin(source)}",
         f"{len(flows):,} flows, 24 features, {seeds} seeds. Best possible accuracy: {ceiling:.3f}. On random rows "
         f"{100 * twins:.0f} % of the test rows have a twin in training. Forest and XGBoost have {TREES} trees, the 1D-CNN "
         f"{EPOCHS} epochs. By capture: mean over the captures with attacks, each left out.",

@@ -254,7 +254,7 @@ def run(seeds: int = SEEDS, dataset: str = "auto", set_ups: int | None = None) -
     outer = [line(name, inside[name][0], found) for name, found in finals.items()]
     fixed = [line(name, "all three", found) for name, found in together.items()]
     parts = [
-        f"## Detection in networks never seen\n\n{source.banner}",
+        f"## Detection in networks never seen\n\n{measure.origin(source)}",
         f"Learnt from the other captures and person {TRAINED}'s set-ups, contradictory flows dropped ({doubtful or 'none'}); "
         f"false alarms promised: {RATE:g}; {seeds} seeds. Benign and set-up flows flagged are false alarms.",
         measure.table(HEADINGS, outer),

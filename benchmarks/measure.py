@@ -17,15 +17,23 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from fliot_lab import ROOT
+
+if TYPE_CHECKING:
+    from fliot_lab.data.iot23 import Source
 
 
 def cpu_seconds() -> float:
     """User and system seconds of this process since it started, with those of its children that have ended."""
     times = os.times()
     return time.process_time() + times.children_user + times.children_system
+
+
+def origin(source: "Source") -> str:
+    """What the data are, without where they lie on this machine: the page that says it is committed."""
+    return source.banner.replace(f" in {source.root}", "")
 
 
 def interleaved(

@@ -96,5 +96,6 @@ def run(rows: int = ROWS, trained: int = TRAINED, repetitions: int = 3, dataset:
         ),
         line("the same, scikit-learn", f"{slow:.1f} ms", "", None),
     ]
-    told = f"{source.banner}\n\nMedians of {repetitions} (training: of one); one row: wall-clock time, median of {SINGLE}."
+    told = f"{measure.origin(source)}\n\n"
+    told += f"Medians of {repetitions} (training: of one); one row: wall-clock time, median of {SINGLE}."
     return f"## What detection costs\n\n{told}\n\n{measure.table(['what', 'took', 'target', ''], table)}"
