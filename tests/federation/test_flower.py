@@ -69,9 +69,15 @@ def test_flower_and_the_simulator_get_the_same_numbers(ours: dict, theirs: dict)
 
 
 def test_clients_judge_on_rows_that_they_hold_out() -> None:
-    state = trained(rounds=12).state
-    assert state["round 12"]["accuracy"] > max(0.8, state["round 1"]["accuracy"])
-    assert state["round 12"]["loss"] < state["round 1"]["loss"]
+    found = trained(rounds=12)
+    history, each = apps.history(found), apps.figures(found)
+    assert history["round"].tolist() == list(range(1, 13))
+    assert history["accuracy"].iloc[-1] > max(0.8, history["accuracy"].iloc[0])
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+    last = each[each["round"] == 12]
+    assert last["client"].tolist() == list(range(K))
+    assert last["num-examples"].tolist() == [len(rows) - len(rows) * 3 // 4 for rows in PARTS]
+    assert history["loss"].iloc[-1] == pytest.approx(np.average(last["loss"], weights=last["num-examples"]))
 
 
 def app_with(change):
@@ -140,7 +146,7 @@ def test_a_round_without_enough_answers_is_no_success() -> None:
     with pytest.raises(RoundFailed, match="round 1: 5 of 6 answers can be used and the quorum is 6"):
         trained(client=app_with(refusing), quorum=6)
     broken = apps.client_app(lambda context: 1 / 0)
-    with pytest.raises(RoundFailed, match="6 of 6 nodes could not sum up their rows; the first said: ZeroDivisionError"):
+    with pytest.raises(RoundFailed, match="6 of 6 nodes could not send their sums; the first said: ZeroDivisionError"):
         trained(client=broken)
     with pytest.raises(RoundFailed, match="9 nodes are needed and 6 are connected"):
         trained(min_train_nodes=9)

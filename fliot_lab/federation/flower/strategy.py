@@ -1,16 +1,25 @@
 """A Flower strategy for any aggregation rule of the course, which draws from a seed and takes no silence for success."""
 
+import json
 import logging
+import math
 from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import FedAvg
+from flwr.serverapp.strategy import Result, Strategy
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 from torch import Tensor
 
+from fliot_lab import atomic
 from fliot_lab.aggregation import rules
+
+ARRAYS, CONFIG, METRICS, EXAMPLES = "arrays", "config", "metrics", "num-examples"
 
 log = logging.getLogger(__name__)
 
@@ -19,12 +28,16 @@ class RoundFailed(RuntimeError):
     """Too few nodes answered with something that can be used."""
 
 
-class RuleStrategy(FedAvg):
-    """FedAvg's messages, with a rule of ours: global parameters + server(rule(updates (S, P), weights (S,))).
+class RuleStrategy(Strategy):
+    """Rounds with a rule of ours: global parameters + server(rule(updates (S, P), weights (S,))).
 
     A share `fraction_train` of the nodes trains in a round, at least `min_train_nodes`, and the same for evaluating; which
-    ones, comes from `seed` and the round. Answers with errors, NaN, infinity or other shapes are left out and named in the
-    log; fewer than `quorum` good ones raise RoundFailed, where Flower's own strategies go on as if nothing had happened.
+    ones, comes from `seed` and the round. No answer in time, errors, NaN, infinity and other shapes are left out and named in
+    the log; fewer than `quorum` good answers raise RoundFailed, where Flower's own strategies go on as if nothing had happened.
+
+    `best_arrays` are those of the round `best_round` with the least loss on the clients' held-out rows; after `patience` rounds
+    without a lesser one it stops, None never does. `figures` holds what each client measured: `round`, `client` and its
+    metrics. After each round all this is written to the file `checkpoint`; where that exists, `start` goes on from it.
 
     `order` names the nodes in the order of their client numbers, so that equal seeds draw equal clients whatever numbers Flower
     gave the nodes; without it they are drawn in ascending order.
@@ -41,69 +54,165 @@ class RuleStrategy(FedAvg):
         min_train_nodes: int = 2,
         min_evaluate_nodes: int = 2,
         quorum: int = 1,
+        patience: int | None = None,
+        checkpoint: Path | None = None,
     ):
         if not (0 < fraction_train <= 1 and 0 <= fraction_evaluate <= 1 and quorum >= 1):
             figures = f"fraction_train={fraction_train}, fraction_evaluate={fraction_evaluate}, quorum={quorum}"
             raise ValueError(f"{figures}: expected shares up to 1, the first above 0, and a quorum of 1 or more")
-        super().__init__(
-            fraction_train=fraction_train,
-            fraction_evaluate=fraction_evaluate,
-            min_train_nodes=min_train_nodes,
-            min_evaluate_nodes=min_evaluate_nodes,
-            min_available_nodes=max(min_train_nodes, min_evaluate_nodes),
-        )
+        if patience is not None and (patience < 1 or not fraction_evaluate):
+            raise ValueError(
+                f"patience={patience}, fraction_evaluate={fraction_evaluate}: expected 1 or more and some who judge"
+            )
         self.seed, self.rule, self.server, self.quorum = seed, rule, server, quorum
+        self.fraction_train, self.min_train_nodes = fraction_train, min_train_nodes
+        self.fraction_evaluate, self.min_evaluate_nodes = fraction_evaluate, min_evaluate_nodes
+        self.patience, self.checkpoint = patience, checkpoint
         self.order: list[int] = []
-        self._global: ArrayRecord | None = None
+        self.figures: list[dict[str, float]] = []
+        self.best_round, self.best_loss = 0, math.inf
+        self.best_arrays: ArrayRecord | None = None
+        self._global = ArrayRecord()
+
+    def summary(self) -> None:
+        """Logs what this strategy will do."""
+        shares = f"{self.fraction_train:.0%} of the nodes train, {self.fraction_evaluate:.0%} judge, quorum {self.quorum}"
+        log.info("%s: rule %s, %s, seed %d", type(self).__name__, getattr(self.rule, "__name__", self.rule), shares, self.seed)
+
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord,
+        num_rounds: int = 3,
+        timeout: float = 3600,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
+    ) -> Result:
+        """Runs the rounds that are missing to `num_rounds`; `timeout` is for the answers of a round, in seconds.
+
+        Flower's own loop, but for early stopping, checkpoints and nodes that do not answer. Raises RoundFailed.
+        """
+        self.summary()
+        result, arrays, done = Result(), initial_arrays, 0
+        if self.checkpoint is not None and self.checkpoint.exists():
+            arrays, done = self._taken_up(self.checkpoint, initial_arrays)
+        result.arrays = arrays
+        for number in range(done + 1, num_rounds + 1):
+            if self.patience is not None and self.best_round and number - 1 - self.best_round >= self.patience:
+                log.info("stopped after round %d: none was better than round %d", number - 1, self.best_round)
+                break
+            asked = self.configure_train(number, arrays, train_config or ConfigRecord(), grid)
+            found, trained = self.aggregate_train(number, self._replies(grid, asked, timeout, number))
+            arrays = result.arrays = found or arrays
+            asked = self.configure_evaluate(number, arrays, evaluate_config or ConfigRecord(), grid)
+            judged = self.aggregate_evaluate(number, self._replies(grid, asked, timeout, number))
+            central = evaluate_fn(number, arrays) if evaluate_fn else None
+            for kept, metrics in (
+                (result.train_metrics_clientapp, trained),
+                (result.evaluate_metrics_clientapp, judged),
+                (result.evaluate_metrics_serverapp, central),
+            ):
+                if metrics is not None:
+                    kept[number] = metrics
+            self._compare(number, arrays, judged)
+            log.info("round %d of %d: %s", number, num_rounds, dict(judged or {}))
+            if self.checkpoint is not None:
+                self._save(self.checkpoint, arrays, number)
+        return result
 
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
         """The round's messages to the nodes drawn, with the round's own seed for the clients."""
         self._global = arrays
-        config["server-round"] = server_round
-        config["seed"] = int(self._random(server_round, 1).integers(2**63))
-        nodes = self._drawn(grid, self._random(server_round, 0), self.fraction_train, self.min_train_nodes)
-        record = RecordDict({self.arrayrecord_key: arrays, self.configrecord_key: config})
-        return self._construct_messages(record, nodes, MessageType.TRAIN)
+        return self._asked(server_round, arrays, config, grid, MessageType.TRAIN)
 
     def configure_evaluate(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
         """The round's messages to the nodes drawn to judge; none where `fraction_evaluate` is 0."""
-        if not self.fraction_evaluate:
-            return []
-        config["server-round"] = server_round
-        nodes = self._drawn(grid, self._random(server_round, 2), self.fraction_evaluate, self.min_evaluate_nodes)
-        record = RecordDict({self.arrayrecord_key: arrays, self.configrecord_key: config})
-        return self._construct_messages(record, nodes, MessageType.EVALUATE)
+        return self._asked(server_round, arrays, config, grid, MessageType.EVALUATE) if self.fraction_evaluate else []
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """The new global parameters, and what the clients said of their training; RoundFailed below the quorum."""
-        assert self._global is not None
-        replies = sorted(replies, key=self._place)
-        start = {name: array.numpy() for name, array in self._global.items()}
-        before = _flat(start)
-        updates, weights, good = [], [], []
-        for reply in replies:
-            if problem := self._problem(reply, start):
-                log.warning("round %d: node %d is left out: %s", server_round, reply.metadata.src_node_id, problem)
-                continue
-            found = {name: array.numpy() for name, array in reply.content.array_records[self.arrayrecord_key].items()}
-            updates.append(_flat(found) - before)
-            weights.append(float(_metrics(reply)[self.weighted_by_key]))  # type: ignore[arg-type]
-            good.append(reply.content)
-        if len(good) < self.quorum:
-            raise RoundFailed(
-                f"round {server_round}: {len(good)} of {len(replies)} answers can be used and the quorum is {self.quorum}; "
-                "look at the clients' logs, or lower the quorum"
-            )
-        step = self.rule(torch.stack(updates), torch.tensor(weights))
-        after = before + (self.server(step) if self.server else step)
-        return _shaped(after, start), self.train_metrics_aggr_fn(good, self.weighted_by_key)
+        good = self._good(server_round, replies, self._wrong_arrays)
+        return self._combined(good), self._averaged(good)
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """The clients' figures, averaged by their rows; RoundFailed where nodes were asked and none could answer."""
-        replies = sorted(replies, key=self._place)
-        if replies and all(reply.has_error() for reply in replies):
-            raise RoundFailed(f"round {server_round}: all {len(replies)} nodes failed to judge: {replies[0].error.reason}")
-        return super().aggregate_evaluate(server_round, replies)
+        """The clients' figures, averaged by their rows; None where nobody was asked, RoundFailed below the quorum."""
+        if not self.fraction_evaluate:
+            return None
+        good = self._good(server_round, replies)
+        for reply in good:
+            figures = {name: value for name, value in _metrics(reply).items() if isinstance(value, int | float)}
+            self.figures.append({"round": server_round, "client": self._place(reply)[0], **figures})
+        return self._averaged(good)
+
+    def _combined(self, good: list[Message]) -> ArrayRecord:
+        """The new global parameters from answers that can be used."""
+        before = _flat(self._global)
+        updates = torch.stack([_flat(reply.content.array_records[ARRAYS]) - before for reply in good])  # (S, P)
+        step = self.rule(updates, torch.tensor([float(_metrics(reply)[EXAMPLES]) for reply in good]))  # type: ignore[arg-type]
+        return _shaped(before + (self.server(step) if self.server else step), self._global)
+
+    def _wrong_arrays(self, found: ArrayRecord) -> str:
+        """Why an answer's parameters cannot be used; nothing where they can."""
+        shapes, expected = ({name: tuple(array.shape) for name, array in part.items()} for part in (found, self._global))
+        if shapes != expected:
+            return f"its parameters have the shapes {shapes}, expected {expected}"
+        return (
+            "" if all(np.isfinite(array.numpy()).all() for array in found.values()) else "its parameters hold NaN or infinity"
+        )
+
+    def _asked(self, number: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid, kind: str) -> list[Message]:
+        train = kind == MessageType.TRAIN
+        drawn = self._drawn(
+            grid,
+            self._random(number, 0 if train else 2),
+            self.fraction_train if train else self.fraction_evaluate,
+            self.min_train_nodes if train else self.min_evaluate_nodes,
+        )
+        config["server-round"], config["seed"] = number, int(self._random(number, 1 if train else 3).integers(2**63))
+        return [Message(RecordDict({ARRAYS: arrays, CONFIG: config}), node, kind) for node in drawn]
+
+    def _replies(self, grid: Grid, asked: Iterable[Message], timeout: float, number: int) -> list[Message]:
+        """The answers to `asked`; who gave none is named."""
+        asked = list(asked)
+        if not asked:
+            return []
+        replies = list(grid.send_and_receive(asked, timeout=timeout))
+        answered = {reply.metadata.src_node_id for reply in replies}
+        for node in (message.metadata.dst_node_id for message in asked):
+            if node not in answered:
+                log.warning("round %d: node %d is left out: no answer within %g s", number, node, timeout)
+        return replies
+
+    def _good(
+        self, number: int, replies: Iterable[Message], wrong_arrays: Callable[[ArrayRecord], str] | None = None
+    ) -> list[Message]:
+        """The answers that can be used, in the order of their clients; RoundFailed below the quorum."""
+        replies, good = sorted(replies, key=self._place), []
+        for reply in replies:
+            if problem := _wrong(reply, wrong_arrays):
+                log.warning("round %d: node %d is left out: %s", number, reply.metadata.src_node_id, problem)
+            else:
+                good.append(reply)
+        if len(good) < self.quorum:
+            raise RoundFailed(
+                f"round {number}: {len(good)} of {len(replies)} answers can be used and the quorum is {self.quorum}; "
+                "look at the clients' logs, or lower the quorum"
+            )
+        return good
+
+    def _averaged(self, good: list[Message]) -> MetricRecord:
+        """The metrics of answers, averaged by their rows."""
+        weights = np.array([_metrics(reply)[EXAMPLES] for reply in good], dtype=np.float64)
+        names = [name for name in _metrics(good[0]) if name != EXAMPLES]
+        values = {name: np.array([_metrics(reply).get(name, np.nan) for reply in good], dtype=np.float64) for name in names}
+        return MetricRecord({name: float(np.average(found, weights=weights)) for name, found in values.items()})
+
+    def _compare(self, number: int, arrays: ArrayRecord, judged: MetricRecord | None) -> None:
+        """Keeps the round's parameters where they are the best so far."""
+        loss = judged.get("loss") if judged else None
+        if isinstance(loss, float) and loss < self.best_loss:
+            self.best_round, self.best_loss, self.best_arrays = number, loss, arrays
 
     def _drawn(self, grid: Grid, random: np.random.Generator, fraction: float, least: int) -> list[int]:
         """The nodes of a round, in their order."""
@@ -115,21 +224,6 @@ class RuleStrategy(FedAvg):
             raise RoundFailed(f"{size} nodes are needed and {len(nodes)} are connected")
         return [nodes[place] for place in np.sort(random.permutation(len(nodes))[:size])]
 
-    def _problem(self, reply: Message, start: dict[str, np.ndarray]) -> str:
-        """Why an answer cannot be used; nothing where it can."""
-        if reply.has_error():
-            return reply.error.reason or "an error without a reason"
-        if self.arrayrecord_key not in reply.content.array_records or not reply.content.metric_records:
-            return "its answer lacks parameters or metrics"
-        found = reply.content.array_records[self.arrayrecord_key]
-        shapes, expected = ({n: tuple(a.shape) for n, a in part.items()} for part in (found, start))
-        if shapes != expected:
-            return f"its parameters have the shapes {shapes}, expected {expected}"
-        if not all(np.isfinite(array.numpy()).all() for array in found.values()):
-            return "its parameters hold NaN or infinity"
-        weight = _metrics(reply).get(self.weighted_by_key)
-        return "" if isinstance(weight, int | float) and 0 < weight < np.inf else f"{self.weighted_by_key}={weight}"
-
     def _place(self, reply: Message) -> tuple[int, int]:
         node = reply.metadata.src_node_id
         return (self.order.index(node) if node in self.order else len(self.order), node)
@@ -138,15 +232,72 @@ class RuleStrategy(FedAvg):
         """As the simulator draws: of the seed, the round from 0, and a purpose."""
         return np.random.default_rng([self.seed, server_round - 1, stream])
 
+    def _said(self) -> dict[str, Any]:
+        """What must be alike where a checkpoint is taken up."""
+        names = ("seed", "fraction_train", "fraction_evaluate", "min_train_nodes", "min_evaluate_nodes", "quorum")
+        functions = {"rule": self.rule, "server": type(self.server)}
+        said = {part: getattr(function, "__name__", str(function)) for part, function in functions.items()}
+        return said | {name: getattr(self, name) for name in names}
+
+    def _save(self, path: Path, arrays: ArrayRecord, number: int) -> None:
+        tensors = {f"arrays/{name}": array.numpy() for name, array in arrays.items()}
+        tensors |= {f"best/{name}": array.numpy() for name, array in (self.best_arrays or {}).items()}
+        tensors |= {f"server/{name}": value.numpy() for name, value in getattr(self.server, "state", {}).items()}
+        said = {"settings": self._said(), "round": number, "figures": self.figures, "best": [self.best_round, self.best_loss]}
+        with atomic.replacing(path) as partial:
+            save_file(tensors, partial, {"strategy": json.dumps(said)})
+
+    def _taken_up(self, path: Path, like: ArrayRecord) -> tuple[ArrayRecord, int]:
+        """The parameters and the number of rounds of a checkpoint; ValueError where it is another federation's or none."""
+        try:
+            with safe_open(path, "np") as stored:
+                said = json.loads(stored.metadata()["strategy"])
+                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 (no mapping)
+        except (SafetensorError, KeyError, TypeError, OSError) as error:
+            raise ValueError(f"{path} is no checkpoint of a strategy ({error}); give another path or remove it") from None
+        parts: dict[str, dict[str, np.ndarray]] = {"arrays": {}, "best": {}, "server": {}}
+        for name, value in tensors.items():
+            part, _, own = name.partition("/")
+            parts[part][own] = value
+        shapes = {name: tuple(array.shape) for name, array in like.items()}
+        if said["settings"] != self._said() or {n: v.shape for n, v in parts["arrays"].items()} != shapes:
+            raise ValueError(f"{path} was saved by another federation, {said['settings']}; give another path or remove it")
+        if parts["server"]:
+            assert self.server is not None
+            self.server.state = {name: torch.from_numpy(value) for name, value in parts["server"].items()}  # type: ignore[attr-defined]
+        self.figures, (self.best_round, self.best_loss) = said["figures"], said["best"]
+        self.best_arrays = _record(parts["best"], like) if parts["best"] else None
+        return _record(parts["arrays"], like), said["round"]
+
+
+def _wrong(reply: Message, wrong_arrays: Callable[[ArrayRecord], str] | None) -> str:
+    """Why an answer cannot be used; nothing where it can."""
+    if reply.has_error():
+        return reply.error.reason or "an error without a reason"
+    if not reply.content.metric_records or (wrong_arrays and ARRAYS not in reply.content.array_records):
+        return "its answer lacks parameters or metrics"
+    figures = {name: value for name, value in _metrics(reply).items() if isinstance(value, int | float)}
+    weight = figures.get(EXAMPLES)
+    if weight is None or not 0 < weight < np.inf:
+        return f"{EXAMPLES}={weight}"
+    if not np.isfinite(list(figures.values())).all():
+        return f"its metrics are {figures}"
+    return wrong_arrays(reply.content.array_records[ARRAYS]) if wrong_arrays else ""
+
 
 def _metrics(reply: Message) -> MetricRecord:
     return next(iter(reply.content.metric_records.values()))
 
 
-def _flat(arrays: dict[str, np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.concatenate([array.ravel() for array in arrays.values()]))
+def _flat(arrays: ArrayRecord) -> Tensor:
+    return torch.from_numpy(np.concatenate([array.numpy().ravel() for array in arrays.values()]))
 
 
-def _shaped(parameters: Tensor, like: dict[str, np.ndarray]) -> ArrayRecord:
-    parts = np.split(parameters.numpy(), np.cumsum([array.size for array in like.values()])[:-1])
-    return ArrayRecord({name: Array(part.reshape(a.shape)) for (name, a), part in zip(like.items(), parts, strict=True)})
+def _shaped(parameters: Tensor, like: ArrayRecord) -> ArrayRecord:
+    shapes = {name: tuple(array.shape) for name, array in like.items()}
+    parts = np.split(parameters.numpy(), np.cumsum([math.prod(shape) for shape in shapes.values()])[:-1])
+    return ArrayRecord({name: Array(part.reshape(shapes[name])) for name, part in zip(shapes, parts, strict=True)})
+
+
+def _record(arrays: dict[str, np.ndarray], like: ArrayRecord) -> ArrayRecord:
+    return ArrayRecord({name: Array(arrays[name]) for name in like})

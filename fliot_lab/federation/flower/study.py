@@ -1,0 +1,190 @@
+"""The published study's federation as a Flower app: `flwr run .`, a SuperLink and the in-process grid run the same two apps.
+
+FedAvg over half of the clients, two at least, five local epochs of a 1D-CNN on IoT-23. What can be set is in DEFAULTS, which
+pyproject.toml repeats for `flwr run --run-config`.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+from safetensors.numpy import save_file
+from torch import Tensor, nn
+
+from fliot_lab import atomic
+from fliot_lab.aggregation import rules
+from fliot_lab.data import iot23, splits
+from fliot_lab.features import flow_features
+from fliot_lab.federation.exchange import ServerAdam
+from fliot_lab.federation.flower import apps
+from fliot_lab.federation.flower.strategy import ARRAYS, RuleStrategy
+from fliot_lab.models import batched, cnn
+
+#: Setting: what the study did, or where it does not say, what we take. `alpha` 0 deals rows out at random, above it by
+#: Dirichlet label skew; `rows` is the most that all clients hold together; `server-rate` above 0 is FedAdam's; a client's
+#: parameters that begin with `kept` stay with it; the server waits for so many `nodes`, and `timeout` seconds for them and for
+#: each round's answers; `out` is a folder for the result, of the machine that the server runs on.
+DEFAULTS: dict[str, int | float | str] = {
+    "data": "auto",
+    "seed": 7,
+    "rows": 3000,
+    "alpha": 0.0,
+    "rounds": 5,
+    "epochs": 5,
+    "batch-size": 32,
+    "learning-rate": 0.05,
+    "momentum": 0.0,
+    "proximal": 0.0,
+    "fraction-train": 0.5,
+    "fraction-evaluate": 0.5,
+    "min-train-nodes": 2,
+    "min-evaluate-nodes": 2,
+    "nodes": 2,
+    "rule": "mean",
+    "server-rate": 0.0,
+    "quorum": 1,
+    "kept": "",
+    "tuned": 0,
+    "timeout": 600.0,
+    "checkpoint": "",
+    "out": "",
+}
+
+RULES: dict[str, Callable[..., Tensor]] = {
+    "mean": rules.mean,
+    "median": rules.median,
+    "trimmed-mean": partial(rules.trimmed_mean, f=1),
+}
+CHANNELS, KERNEL = (16, 32), 3
+PARAMETERS, HISTORY = "parameters.safetensors", "history.json"
+HELD_OUT = 0.2  # of a client's rows, the latest
+
+Indices = npt.NDArray[np.int64]
+
+log = logging.getLogger(__name__)
+
+
+class Study(NamedTuple):
+    """All rows, and who holds which: X (n, 24) as measured, y (n,), class names, the clients' rows, and those to judge by."""
+
+    X: npt.NDArray[np.float32]
+    y: npt.NDArray[np.int64]
+    classes: list[str]
+    parts: list[Indices]
+    later: Indices
+
+
+@lru_cache(maxsize=4)
+def study(data: str, seed: int, clients: int, rows: int, alpha: float) -> Study:
+    """The captures of `data` ("sample", "iot23", "auto"), thinned to at most `rows`, their earlier 70 % dealt to `clients`."""
+    flows = iot23.load("small", dataset=data, seed=seed)
+    flows = flows.iloc[:: math.ceil(len(flows) / rows)].reset_index(drop=True)
+    X, _ = flow_features(flows)
+    classes, y = np.unique(flows["label"].astype(str), return_inverse=True)
+    earlier, later = splits.by_time(flows["ts"], flows["capture"].astype(str).to_numpy(), 0.3)
+    if alpha:
+        homes = splits.partition_dirichlet(y[earlier], clients, alpha, seed, least=10)
+    else:
+        homes = splits.partition_iid(len(earlier), clients, seed)
+    return Study(X, y, classes.tolist(), [earlier[home] for home in homes], later)
+
+
+def network(seed: int, classes: int) -> nn.Module:
+    """The 1D-CNN that all begin from."""
+    return cnn.network(24, classes, CHANNELS, KERNEL, torch.Generator().manual_seed(seed))
+
+
+def settings(run_config: Mapping[str, Any]) -> dict[str, Any]:
+    """DEFAULTS with what `run_config` changes; ValueError for a setting that there is not."""
+    if unknown := sorted(set(run_config) - set(DEFAULTS)):
+        raise ValueError(f"there is no setting {', '.join(unknown)}; there are {', '.join(DEFAULTS)}")
+    return DEFAULTS | dict(run_config)
+
+
+def holding(context: Context) -> apps.Holding:
+    """What client `partition-id` of `num-partitions` holds."""
+    chosen = settings(context.run_config)
+    number, clients = int(context.node_config["partition-id"]), int(context.node_config["num-partitions"])
+    X, y, classes, parts, _ = study(chosen["data"], chosen["seed"], clients, chosen["rows"], chosen["alpha"])
+    rows = np.sort(parts[number])  # rows are in the order of time within a capture
+    cut = len(rows) - max(1, round(HELD_OUT * len(rows)))
+    model = network(chosen["seed"], len(classes))
+    return apps.Holding(model, X[rows[:cut]], y[rows[:cut]], X[rows[cut:]], y[rows[cut:]])
+
+
+def answer(message: Message, context: Context) -> Message:
+    """What a client answers; a function that other processes find by its name."""
+    chosen = settings(context.run_config)
+    return apps.client_app(holding, kept=_kept(chosen), tuned=chosen["tuned"])(message, context)
+
+
+def serve(grid: Grid, context: Context) -> None:
+    """What the server does, with the settings of `context.run_config`; writes the result to the folder `out` if any."""
+    chosen = settings(context.run_config)
+    if chosen["rule"] not in RULES:
+        raise ValueError(f"rule={chosen['rule']!r} is unknown; choose one of {', '.join(RULES)}")
+    # The server has no rows, but the names of the classes are known to all.
+    classes = study(chosen["data"], chosen["seed"], 1, chosen["rows"], 0.0).classes
+    plan = RuleStrategy(
+        seed=chosen["seed"],
+        rule=RULES[chosen["rule"]],
+        server=ServerAdam(chosen["server-rate"]) if chosen["server-rate"] else None,
+        fraction_train=chosen["fraction-train"],
+        fraction_evaluate=chosen["fraction-evaluate"],
+        min_train_nodes=chosen["min-train-nodes"],
+        min_evaluate_nodes=chosen["min-evaluate-nodes"],
+        quorum=chosen["quorum"],
+        checkpoint=Path(chosen["checkpoint"]) if chosen["checkpoint"] else None,
+    )
+    apps.serve(
+        grid,
+        context,
+        network(chosen["seed"], len(classes)),
+        plan,
+        chosen["rounds"],
+        local(chosen),
+        kept=_kept(chosen),
+        nodes=chosen["nodes"],
+        timeout=chosen["timeout"],
+    )
+    if chosen["out"]:
+        _write(Path(chosen["out"]), context)
+
+
+def local(chosen: Mapping[str, Any]) -> batched.SGD:
+    """How a client trains with the settings `chosen`."""
+    names = ("batch-size", "learning-rate", "momentum", "proximal")
+    return batched.SGD(epochs=chosen["epochs"], **{name.replace("-", "_"): chosen[name] for name in names})
+
+
+def _write(folder: Path, context: Context) -> None:
+    """The parameters and what the clients measured, as files."""
+    arrays = {name: array.numpy() for name, array in context.state.array_records[ARRAYS].items()}
+    with atomic.replacing(folder / PARAMETERS) as partial_file:
+        save_file(arrays, partial_file)
+    measured = {"rounds": apps.history(context), "clients": apps.figures(context)}
+    atomic.write(folder / HISTORY, json.dumps({name: frame.to_dict("records") for name, frame in measured.items()}))
+    log.info("the parameters and the history are in %s", folder)
+
+
+def _kept(chosen: Mapping[str, Any]) -> tuple[str, ...]:
+    """The beginnings of names that stay with a client."""
+    return tuple(name for name in str(chosen["kept"]).split(",") if name)
+
+
+client = ClientApp()
+for _asked in (client.train(), client.evaluate(), client.query(apps.SUMS), client.query(apps.SCORES)):
+    _asked(answer)
+
+server = ServerApp()
+server.main()(serve)
