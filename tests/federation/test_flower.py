@@ -1,19 +1,27 @@
 """Flower's apps in this process: the simulator's numbers, and a round that no answer can spoil or fake."""
 
+import json
 import logging
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import ServerApp
+from safetensors.numpy import load_file
 from torch import Tensor, nn
 
+from fliot_lab import ROOT
 from fliot_lab.aggregation import rules
 from fliot_lab.federation import statistics
 from fliot_lab.federation.exchange import ServerAdam
-from fliot_lab.federation.flower import apps, grid
+from fliot_lab.federation.flower import apps, grid, study
 from fliot_lab.federation.flower.strategy import RoundFailed, RuleStrategy
 from fliot_lab.federation.simulation import Federation
+from fliot_lab.models import autoencoder, batched
 from fliot_lab.models.batched import SGD, Clients
 
 K = 6
@@ -113,6 +121,11 @@ def weightless(answer: Message, message: Message) -> Message:
     return answer
 
 
+def unsure(answer: Message, message: Message) -> Message:
+    answer.content["metrics"] = MetricRecord({"num-examples": 5, "loss": float("nan")})
+    return answer
+
+
 def empty(answer: Message, message: Message) -> Message:
     return Message(RecordDict(), reply_to=message)
 
@@ -124,9 +137,10 @@ def empty(answer: Message, message: Message) -> Message:
         (lambda: arrays_of(lambda value: value[:1]), "have the shapes"),
         (lambda: app_with(refusing), "OSError: the disk is full"),
         (lambda: app_with(weightless), "num-examples=-5"),
+        (lambda: app_with(unsure), "its metrics are {'num-examples': 5, 'loss': nan}"),
         (lambda: app_with(empty), "lacks parameters or metrics"),
     ],
-    ids=["NaN", "shape", "raises", "weight", "empty"],
+    ids=["NaN", "shape", "raises", "weight", "metrics", "empty"],
 )
 def test_a_bad_answer_is_left_out_and_named(client, said: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, logger="fliot_lab"):
@@ -206,8 +220,193 @@ def test_messages_are_copies() -> None:
         grid.InProcessGrid(keeps, 0)
 
 
+def named(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def test_layers_that_are_kept_stay_with_their_client() -> None:
+    """All kept: each trains alone. None: FedAvg. One: the server's part is the mean, the clients' are their own."""
+    sent: list[set[str]] = []
+
+    def listening(app):
+        def answered(message: Message, context: Context) -> Message:
+            answer = app(message, context)
+            if message.metadata.message_type == "train":
+                sent.append(set(answer.content.array_records["arrays"]))
+            return answer
+
+        return answered
+
+    def federated(kept: tuple[str, ...]) -> tuple[Context, dict[int, dict[str, Tensor]]]:
+        server = apps.server_app(
+            model, lambda: RuleStrategy(seed=5, fraction_train=1.0, fraction_evaluate=1.0), 2, LOCAL, kept=kept
+        )
+        made = grid.InProcessGrid(listening(apps.client_app(holding, kept=kept)), K)
+        state = Context(1, 1, {}, RecordDict(), {})
+        server(made, state)
+        own = {
+            node - 2: context.state.array_records["own"].to_torch_state_dict()
+            for node, context in made._contexts.items()
+            if "own" in context.state
+        }
+        return state, own
+
+    shared, own = federated(("2.",))
+    assert all(names == {"0.weight", "0.bias"} for names in sent)
+    assert {client: set(part) for client, part in own.items()} == {k: {"2.weight", "2.bias"} for k in range(K)}
+    assert set(shared.state["arrays"]) == {"0.weight", "0.bias"}
+    # By hand: two rounds of the plain loop, in which only the first layer is averaged.
+    made = simulated(rounds=0)
+    clients, seeds = made.clients, [int(np.random.default_rng([5, t, 1]).integers(2**63)) for t in range(2)]
+    W = made.average().expand(K, -1).clone()
+    first = sum(value.numel() for name, value in named(model()).items() if name.startswith("0."))
+    for seed in seeds:
+        batched.train_loop(model(), W, clients, LOCAL, seed=seed)
+        W[:, :first] = torch.from_numpy(np.average(W[:, :first].numpy(), axis=0, weights=clients.sizes))
+    for client, part in own.items():
+        assert torch.allclose(torch.cat([part["2.weight"].flatten(), part["2.bias"]]), W[client, first:], atol=1e-5)
+    assert torch.allclose(parameters(shared), W[0, :first], atol=1e-5)
+
+
+def test_tuning_before_judging_leaves_the_rounds_as_they_were() -> None:
+    plain, tuned = trained(rounds=2), trained(rounds=2, client=apps.client_app(holding, tuned=20))
+    assert torch.equal(parameters(plain), parameters(tuned))
+    assert apps.figures(tuned)["loss"].mean() < apps.figures(plain)["loss"].mean()
+
+
+def test_worker_processes_change_nothing() -> None:
+    settings = {"data": "sample", "rows": 400, "rounds": 2, "epochs": 1, "kept": "answer", "tuned": 1}
+    one, two = (grid.run(study.server, study.answer, 4, settings, workers=workers) for workers in (1, 2))
+    assert torch.equal(parameters(one), parameters(two))
+    assert apps.figures(one).equals(apps.figures(two))
+    with pytest.raises(ValueError, match="give a function that a module holds by name, or take workers=1"):
+        grid.InProcessGrid(lambda message, context: message, 2, workers=2)
+
+
+def test_the_app_of_the_repository_has_the_settings_of_the_study() -> None:
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["flwr"]["app"]
+    assert told["config"] == study.DEFAULTS
+    assert told["components"] == {
+        "serverapp": f"{study.__name__}:server",
+        "clientapp": f"{study.__name__}:client",
+    }
+    assert isinstance(study.client, ClientApp)
+    assert isinstance(study.server, ServerApp)
+    with pytest.raises(ValueError, match="there is no setting round; there are data, "):
+        study.settings({"round": 3})
+    with pytest.raises(ValueError, match="rule='krum' is unknown; choose one of mean, median, trimmed-mean"):
+        grid.run(study.server, study.client, 2, {"data": "sample", "rule": "krum"})
+    with pytest.raises(ValueError, match="skew='label' is unknown"):
+        study.study("sample", 7, 400, 2, 1, "label")
+
+
+def test_the_study_writes_its_result(tmp_path: Path) -> None:
+    settings = {"data": "sample", "rows": 400, "rounds": 2, "epochs": 1, "fraction-evaluate": 1.0, "out": str(tmp_path / "a")}
+    context = grid.run(study.server, study.client, 3, settings | {"skew": "labels"})
+    stored = load_file(tmp_path / "a" / study.PARAMETERS)
+    assert {name: value.tolist() for name, value in stored.items()} == {
+        name: array.numpy().tolist() for name, array in context.state["arrays"].items()
+    }
+    told = json.loads((tmp_path / "a" / study.HISTORY).read_text("utf-8"))
+    assert told["rounds"] == apps.history(context).to_dict("records")
+    assert [row["client"] for row in told["clients"]] == [0, 1, 2] * 2
+
+
+@pytest.mark.parametrize("stopped", [1, 3])
+def test_a_strategy_goes_on_from_its_checkpoint(stopped: int, tmp_path: Path) -> None:
+    path = tmp_path / "strategy.safetensors"
+    whole = trained(rounds=4, server=ServerAdam(0.05), fraction_train=0.5)
+    trained(rounds=stopped, server=ServerAdam(0.05), fraction_train=0.5, checkpoint=path)
+    rest = trained(rounds=4, server=ServerAdam(0.05), fraction_train=0.5, checkpoint=path)
+    assert torch.equal(parameters(whole), parameters(rest))
+    assert apps.figures(whole).equals(apps.figures(rest))
+    assert whole.state["best"] == rest.state["best"]
+    with pytest.raises(ValueError, match="was saved by another federation"):
+        trained(rounds=4, server=ServerAdam(0.05), checkpoint=path)
+    path.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="is no checkpoint of a strategy"):
+        trained(rounds=4, server=ServerAdam(0.05), fraction_train=0.5, checkpoint=path)
+    assert path.read_bytes() == b"nothing"
+
+
+def test_it_stops_when_nothing_gets_better_and_keeps_the_best() -> None:
+    """A rule that learns for three rounds and forgets from then on."""
+    rounds = []
+
+    def rule(updates: Tensor, weights: Tensor) -> Tensor:
+        rounds.append(rules.mean(updates, weights))
+        return rounds[-1] if len(rounds) <= 3 else -torch.stack(rounds[:3]).sum(0)
+
+    found = trained(rounds=20, rule=rule, patience=2)
+    losses = apps.history(found)["loss"]
+    assert len(losses) == 5
+    assert losses.argmin() == 2
+    best = torch.cat([value.flatten() for value in found.state["best"].to_torch_state_dict().values()])
+    assert torch.allclose(best, parameters(trained(rounds=3)), atol=1e-5)
+    assert not torch.equal(best, parameters(found))
+
+
+def test_an_autoencoder_and_its_threshold() -> None:
+    rows = [X[part] for part in PARTS]
+
+    def network() -> nn.Sequential:
+        return autoencoder.layers(4, 6, 2, torch.Generator().manual_seed(1))
+
+    def watched(context: Context) -> apps.Holding:
+        own = rows[int(context.node_config["partition-id"])]
+        cut = len(own) * 3 // 4
+        return apps.Holding(network(), own[:cut], None, own[cut:], None)
+
+    server = apps.server_app(network, lambda: RuleStrategy(seed=5, fraction_train=1.0), 3, LOCAL, false_alarm_rate=0.1)
+    found = grid.run(server, apps.client_app(watched), K)
+    # The same by the simulator's parts.
+    fit = [part[: len(part) * 3 // 4] for part in PARTS]
+    scaled_by = statistics.scaler(sum(statistics.feature_sums(X[part]) for part in fit))
+    Z = scaled_by.transform(X)
+    made = Federation(network(), Clients.of(Z, Z, fit), seed=5, local=LOCAL, loss=batched.squared_error)
+    made.run(3)
+    assert torch.allclose(parameters(found), made.average(), atol=1e-5)
+    scorer = statistics.autoencoder(made.fitted(), scaled_by, 0)
+    counts = sum(statistics.score_counts(scorer.score_samples(X[part[len(part) * 3 // 4 :]])) for part in PARTS)
+    assert found.state["threshold"]["threshold"] == statistics.threshold(counts, 0.1)
+    assert list(apps.history(found)) == ["round", "loss"]
+
+
+def test_who_does_not_answer_is_named_and_the_round_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    class Deaf(grid.InProcessGrid):
+        def pull_messages(self, message_ids):
+            return [
+                reply for reply in super().pull_messages(message_ids) if not (self.silent and reply.metadata.src_node_id == 4)
+            ]
+
+    made = Deaf(apps.client_app(holding), K)
+    made.silent = False
+    app = apps.client_app(holding)
+
+    def answers(message: Message, context: Context) -> Message:
+        made.silent = message.metadata.message_type == "train"
+        return app(message, context)
+
+    made._app = answers
+    state = Context(1, 1, {}, RecordDict(), {})
+    with caplog.at_level(logging.WARNING, logger="fliot_lab"):
+        apps.serve(made, state, model(), RuleStrategy(seed=5, fraction_train=1.0), 1, LOCAL, timeout=9)
+    assert caplog.messages == ["round 1: node 4 is left out: no answer within 9 s"]
+    with pytest.raises(RoundFailed, match=f"{K} of 7 nodes are connected after 0 s"):
+        apps.serve(made, state, model(), RuleStrategy(seed=5), 1, LOCAL, nodes=7, timeout=0)
+
+
+def test_two_nodes_with_one_number_are_refused() -> None:
+    def same(context: Context) -> apps.Holding:
+        context.node_config["partition-id"] = 1
+        return holding(context)
+
+    with pytest.raises(RoundFailed, match="two nodes have the same partition-id"):
+        trained(client=apps.client_app(same))
+
+
 def test_strategies_that_cannot_be() -> None:
-    for wrong in ({"fraction_train": 0}, {"fraction_evaluate": 1.5}, {"quorum": 0}):
+    for wrong in ({"fraction_train": 0}, {"fraction_evaluate": 1.5}, {"quorum": 0}, {"patience": 0}):
         with pytest.raises(ValueError, match="|".join(wrong)):
             RuleStrategy(seed=1, **wrong)
 

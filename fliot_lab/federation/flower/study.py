@@ -30,15 +30,18 @@ from fliot_lab.federation.flower import apps
 from fliot_lab.federation.flower.strategy import ARRAYS, RuleStrategy
 from fliot_lab.models import batched, cnn
 
-#: Setting: what the study did, or where it does not say, what we take. `alpha` 0 deals rows out at random, above it by
-#: Dirichlet label skew; `rows` is the most that all clients hold together; `server-rate` above 0 is FedAdam's; a client's
-#: parameters that begin with `kept` stay with it; the server waits for so many `nodes`, and `timeout` seconds for them and for
-#: each round's answers; `out` is a folder for the result, of the machine that the server runs on.
+#: Setting: what the study did, or where it does not say, what we take. `data-seed` is that of simulated captures, `seed` all
+#: else's; `rows` is the most that all clients hold together; `skew` is "none" (rows dealt out at random), "labels" or
+#: "quantity", by a Dirichlet draw of `alpha`; `server-rate` above 0 is FedAdam's; a client's parameters that begin with `kept`
+#: (several with commas between) stay with it; the server waits for so many `nodes`, and `timeout` seconds for them and for
+#: each round's answers; `out` is a folder for the result, on the machine that the server runs on.
 DEFAULTS: dict[str, int | float | str] = {
     "data": "auto",
+    "data-seed": 7,
     "seed": 7,
     "rows": 3000,
-    "alpha": 0.0,
+    "skew": "none",
+    "alpha": 0.3,
     "rounds": 5,
     "epochs": 5,
     "batch-size": 32,
@@ -68,6 +71,7 @@ RULES: dict[str, Callable[..., Tensor]] = {
 CHANNELS, KERNEL = (16, 32), 3
 PARAMETERS, HISTORY = "parameters.safetensors", "history.json"
 HELD_OUT = 0.2  # of a client's rows, the latest
+LEAST = 10  # rows that every client has
 
 Indices = npt.NDArray[np.int64]
 
@@ -84,19 +88,33 @@ class Study(NamedTuple):
     later: Indices
 
 
-@lru_cache(maxsize=4)
-def study(data: str, seed: int, clients: int, rows: int, alpha: float) -> Study:
-    """The captures of `data` ("sample", "iot23", "auto"), thinned to at most `rows`, their earlier 70 % dealt to `clients`."""
+@lru_cache(maxsize=16)
+def study(data: str, data_seed: int, rows: int, clients: int, seed: int, skew: str = "none", alpha: float = 0.3) -> Study:
+    """The captures of `data` ("sample", "iot23", "auto"), thinned to at most `rows`, their earlier 70 % dealt to `clients`.
+
+    Raises ValueError for a `skew` that there is not, and where there are too few rows for so many clients.
+    """
+    X, y, classes, earlier, later = _flows(data, data_seed, rows)
+    if skew == "labels":
+        homes = splits.partition_dirichlet(y[earlier], clients, alpha, seed, least=LEAST)
+    elif skew == "quantity":
+        homes = splits.partition_quantity(len(earlier), clients, alpha, seed, least=LEAST)
+    elif skew == "none":
+        homes = splits.partition_iid(len(earlier), clients, seed)
+    else:
+        raise ValueError(f"skew={skew!r} is unknown; choose none, labels or quantity")
+    # Rows of a client in the order of time within a capture, so that it can hold out the latest.
+    return Study(X, y, classes, [np.sort(earlier[home]) for home in homes], later)
+
+
+@lru_cache(maxsize=2)
+def _flows(data: str, seed: int, rows: int) -> tuple[npt.NDArray[np.float32], Indices, list[str], Indices, Indices]:
+    """X, y, the classes' names, and the earlier and the later rows."""
     flows = iot23.load("small", dataset=data, seed=seed)
     flows = flows.iloc[:: math.ceil(len(flows) / rows)].reset_index(drop=True)
-    X, _ = flow_features(flows)
     classes, y = np.unique(flows["label"].astype(str), return_inverse=True)
     earlier, later = splits.by_time(flows["ts"], flows["capture"].astype(str).to_numpy(), 0.3)
-    if alpha:
-        homes = splits.partition_dirichlet(y[earlier], clients, alpha, seed, least=10)
-    else:
-        homes = splits.partition_iid(len(earlier), clients, seed)
-    return Study(X, y, classes.tolist(), [earlier[home] for home in homes], later)
+    return flow_features(flows)[0], y, classes.tolist(), earlier, later
 
 
 def network(seed: int, classes: int) -> nn.Module:
@@ -115,11 +133,15 @@ def holding(context: Context) -> apps.Holding:
     """What client `partition-id` of `num-partitions` holds."""
     chosen = settings(context.run_config)
     number, clients = int(context.node_config["partition-id"]), int(context.node_config["num-partitions"])
-    X, y, classes, parts, _ = study(chosen["data"], chosen["seed"], clients, chosen["rows"], chosen["alpha"])
-    rows = np.sort(parts[number])  # rows are in the order of time within a capture
+    X, y, classes, parts, _ = _dealt(chosen, clients)
+    training, rest = held_out(parts[number])
+    return apps.Holding(network(chosen["seed"], len(classes)), X[training], y[training], X[rest], y[rest])
+
+
+def held_out(rows: Indices) -> tuple[Indices, Indices]:
+    """A client's `rows` to train on, and its latest ones to judge by."""
     cut = len(rows) - max(1, round(HELD_OUT * len(rows)))
-    model = network(chosen["seed"], len(classes))
-    return apps.Holding(model, X[rows[:cut]], y[rows[:cut]], X[rows[cut:]], y[rows[cut:]])
+    return rows[:cut], rows[cut:]
 
 
 def answer(message: Message, context: Context) -> Message:
@@ -134,7 +156,7 @@ def serve(grid: Grid, context: Context) -> None:
     if chosen["rule"] not in RULES:
         raise ValueError(f"rule={chosen['rule']!r} is unknown; choose one of {', '.join(RULES)}")
     # The server has no rows, but the names of the classes are known to all.
-    classes = study(chosen["data"], chosen["seed"], 1, chosen["rows"], 0.0).classes
+    classes = _dealt(chosen, 1).classes
     plan = RuleStrategy(
         seed=chosen["seed"],
         rule=RULES[chosen["rule"]],
@@ -165,6 +187,11 @@ def local(chosen: Mapping[str, Any]) -> batched.SGD:
     """How a client trains with the settings `chosen`."""
     names = ("batch-size", "learning-rate", "momentum", "proximal")
     return batched.SGD(epochs=chosen["epochs"], **{name.replace("-", "_"): chosen[name] for name in names})
+
+
+def _dealt(chosen: Mapping[str, Any], clients: int) -> Study:
+    names = ("seed", "skew", "alpha")
+    return study(chosen["data"], chosen["data-seed"], chosen["rows"], clients, *(chosen[name] for name in names))
 
 
 def _write(folder: Path, context: Context) -> None:
