@@ -10,6 +10,8 @@ data = typer.Typer(no_args_is_help=True, help="Captures: fetch real ones, simula
 course = typer.Typer(no_args_is_help=True, help="Lessons: build, run, check, hand out, grade.")
 app.add_typer(data, name="data")
 app.add_typer(course, name="course")
+flower = typer.Typer(no_args_is_help=True, help="Federations on Flower: a server and its nodes as processes.")
+app.add_typer(flower, name="flower")
 
 
 def _fail(error: Exception) -> typer.Exit:
@@ -330,6 +332,44 @@ def course_release(out: Annotated[Path, typer.Argument(help="Folder for the zip.
         typer.echo(release.release(out))
     except (ValueError, OSError) as error:
         raise _fail(error) from error
+
+
+@flower.command("up")
+def flower_up(
+    nodes: Annotated[int, typer.Option(help="SuperNodes to start.")] = 3,
+    secure: Annotated[bool, typer.Option("--secure", help="TLS, and nodes that are known by their keys.")] = False,
+    run: Annotated[bool, typer.Option("--run", help="Run the study once, print what it measured, and stop.")] = False,
+    rounds: Annotated[int, typer.Option(help="Rounds of that run.")] = 5,
+    data: Annotated[str, typer.Option(help="auto, sample or iot23")] = "auto",
+    folder: Annotated[Path | None, typer.Option(help="For keys and logs; kept. Default: a temporary one.")] = None,
+    port: Annotated[int | None, typer.Option(help="The SuperLink's. Default: a free one.")] = None,
+    limit_s: Annotated[float, typer.Option(help="Seconds that a run may take.")] = 600,
+) -> None:
+    """Start a SuperLink and its SuperNodes on this machine, until Ctrl-C."""
+    import signal
+
+    from fliot_lab.data import iot23
+    from fliot_lab.federation.flower import deploy
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left running
+    try:
+        settings = {"data": iot23.locate(data).name, "nodes": nodes, "rounds": rounds, "timeout": limit_s}
+        with deploy.Deployment(nodes, secure=secure, folder=folder, port=port) as there:
+            how = "TLS, nodes known by their keys" if secure else "no TLS, any node may join"
+            typer.echo(f"SuperLink on {there.address} ({how}), {nodes} SuperNodes, logs in {there.folder}", err=True)
+            if run:
+                outcome = there.run(settings, limit_s=limit_s)
+                for row in outcome.history["rounds"]:
+                    typer.echo(", ".join(f"{name} {value:.4g}" for name, value in row.items()))
+                typer.echo(f"{rounds} rounds in {outcome.seconds:.0f} s", err=True)
+                return
+            typer.echo(f"From another terminal: {there.command}\nCtrl-C stops all.", err=True)
+            for line in there.follow():
+                typer.echo(line)
+    except (deploy.DeploymentError, iot23.DataMissing, ValueError, OSError) as error:
+        raise _fail(error) from error
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
 
 
 if __name__ == "__main__":
