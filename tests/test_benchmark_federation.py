@@ -40,7 +40,7 @@ def test_an_engine_that_learns_something_else_is_an_error():
         federation.check([other], federation.clients(2))
 
 
-def test_the_work_is_that_of_the_issue():
+def test_the_work_is_what_the_table_says():
     assert federation.flop() / 1e6 == COST
     assert federation.start(2).shape == (2, 20_357)
     assert len(federation.clients(3).X) == 600

@@ -7,29 +7,33 @@ slowly, client by client with torch's own autograd and SGD; both draw the same b
 The parameters of K models are one matrix (K, P), a row a model, in the order of `module.parameters()`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, vmap
+
+from fliot_lab.models.stacked import Loss, Stack, by_autograd, by_hand, cross_entropy, squared_error
+
+__all__ = [
+    "CHUNK",
+    "SGD",
+    "Clients",
+    "Loss",
+    "cross_entropy",
+    "load",
+    "outputs",
+    "squared_error",
+    "train",
+    "train_loop",
+    "vector",
+]
 
 CHUNK = {"cpu": 16, "cuda": 2_048}  # models at once: on a CPU what fits its cache, on a GPU what fills it
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-
-
-def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The loss (B,) of logits (B, c) whose classes are `targets` (B,) int64."""
-    return nn.functional.cross_entropy(outputs, targets, reduction="none")
-
-
-def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The loss (B,) of outputs (B, m) that should be `targets` (B, m): the mean of the squares, as an autoencoder's."""
-    return (outputs - targets).square().flatten(1).mean(1)
 
 
 @dataclass(frozen=True)
@@ -41,14 +45,17 @@ class Clients:
     starts: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, X: npt.ArrayLike, y: npt.ArrayLike, parts: Sequence[npt.ArrayLike]) -> Self:
+    def of(cls, X: npt.ArrayLike, y: npt.ArrayLike, parts: Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike]) -> Self:
         """The clients whose rows of X (n, d) and y (n, ...) are `parts`: arrays of row numbers, as `data.splits` gives them.
 
         Floats become float32, classes int64. Raises ValueError for no client, a client without rows, lengths that differ, and
         NaN or infinity.
         """
+        if np.asarray(y).dtype.kind not in "biuf":
+            raise ValueError("y must be numbers; np.unique(y, return_inverse=True) gives names and class numbers")
         rows, targets = torch.as_tensor(np.asarray(X)).float(), torch.as_tensor(np.asarray(y))
         targets = targets.float() if targets.is_floating_point() else targets.long()
+        parts = list(parts.values()) if isinstance(parts, Mapping) else parts
         if not len(parts):
             raise ValueError("a federation needs at least one client, got none")
         if rows.ndim != 2 or len(rows) != len(targets):
@@ -56,7 +63,7 @@ class Clients:
         for name, values in (("X", rows), ("y", targets)):
             if values.is_floating_point() and not values.isfinite().all():
                 raise ValueError(f"{name} holds NaN or infinity, first in row {(~values.isfinite()).nonzero()[0, 0]}; drop it")
-        places = [np.asarray(part, dtype=np.int64) for part in parts]
+        places = [_rows(part, len(rows), client) for client, part in enumerate(parts)]
         sizes = np.array([len(part) for part in places])
         if not sizes.all():
             raise ValueError(f"client {int(np.argmin(sizes))} has no rows; leave it out or give it some")
@@ -136,24 +143,28 @@ def train(
     """Trains a row of `parameters` (S, P) for each of the clients `which` (S,), in place, and returns it.
 
     `module` says what a row means; its own parameters stay. `which` is all clients where it is not given. The orders of rows
-    come from `seed` and the client's number alone, so neither `chunk` nor who else trains changes a result, but for rounding.
-    `first` is the number of client 0 where `clients` are some of a larger federation.
-    Stacks of `nn.Linear` and `nn.ReLU` with one of the two losses here go through products by hand, all else through
-    torch.func. Runs where `parameters` are; `clients` must be there too. A client that diverges leaves infinities or NaN in
-    its own row, which the caller finds. Raises ValueError where sizes do not fit.
+    come from `seed` and the client's number alone, so neither `chunk` nor who else trains changes a result, but for rounding;
+    layers that draw, as dropout, draw from `seed` as well, and other numbers in other chunks. `first` is the number of client 0
+    where `clients` are some of a larger federation. Stacks of linear and convolutional layers and ReLUs with one of the two
+    losses here go through products by hand, all else through torch.func.
+
+    Runs where `parameters` are; `clients` must be there too. A client that diverges leaves infinities or NaN in its own row,
+    which the caller finds. Raises ValueError where sizes do not fit, for frozen parameters, and for a loss that is not one
+    value a row.
     """
     numbers = _numbers(module, parameters, clients, which)
-    step = _by_hand(module, loss) or _by_autograd(module, loss)
+    step = by_hand(module, loss) or by_autograd(module, loss)
     shapes = [parameter.shape for parameter in module.parameters()]
     draws = np.random.default_rng(seed).integers(2**63, size=first + len(clients))[first:]  # a seed for each, drawn or not
     chunk = chunk or CHUNK.get(parameters.device.type, CHUNK["cpu"])
     # Clients of like size share a chunk, the larger first: those that still have a batch are always the first ones.
     places = np.argsort(-clients.sizes[numbers], kind="stable")
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(seed)
         for begin in range(0, len(places), chunk):
             rows = torch.from_numpy(places[begin : begin + chunk]).to(parameters.device)
             chosen = numbers[places[begin : begin + chunk]]
-            stack = _Stack(parameters[rows], shapes, how)
+            stack = Stack(parameters[rows], shapes, how)
             for batch in _batches(clients, chosen, draws[chosen], how):
                 step(stack, *batch)
             parameters[rows] = stack.flat()
@@ -194,140 +205,18 @@ def train_loop(
 
 
 def outputs(module: nn.Module, parameters: Tensor, X: Tensor, chunk: int | None = None) -> Iterator[Tensor]:
-    """What each model, a row of `parameters` (K, P), answers to the rows X (n, d): (chunk, n, ...), chunk after chunk."""
+    """What each model, a row of `parameters` (K, P), answers to the rows X (n, d): (chunk, n, ...), chunk after chunk.
+
+    `module` answers as it does when it is used: `module.eval()` first where it drops out.
+    """
     shapes = [parameter.shape for parameter in module.parameters()]
     names = [name for name, _ in module.named_parameters()]
     chunk = chunk or CHUNK.get(parameters.device.type, CHUNK["cpu"])
     with torch.no_grad():
         for begin in range(0, len(parameters), chunk):
-            stack = _Stack(parameters[begin : begin + chunk], shapes, SGD())
+            stack = Stack(parameters[begin : begin + chunk], shapes, SGD())
             weights = dict(zip(names, stack.values, strict=True))
             yield vmap(lambda weights: functional_call(module, weights, (X,)))(weights)
-
-
-class _Stack:
-    """The parameters of some models (C, P), cut into a contiguous buffer (C, *shape) a layer, and one step of SGD on them.
-
-    Batched products fall back to a loop over models on the strided views that a cut of the matrix itself would be.
-    """
-
-    def __init__(self, parameters: Tensor, shapes: Sequence[torch.Size], how: SGD):
-        sizes = [shape.numel() for shape in shapes]
-        parts = parameters.split(sizes, dim=1)
-        self.how = how
-        self.values = [part.reshape(len(parameters), *shape).contiguous() for part, shape in zip(parts, shapes, strict=True)]
-        if len(self.values) == 1:
-            self.values[0] = self.values[0].clone()  # the one cut that is still the matrix itself
-        self.first = [value.clone() for value in self.values] if how.proximal else []
-        self.speed = [torch.zeros_like(value) for value in self.values] if how.momentum else []
-
-    def flat(self) -> Tensor:
-        """The parameters as (C, P) again."""
-        return torch.cat([value.flatten(1) for value in self.values], dim=1)
-
-    def product(self, i: int, left: Tensor, right: Tensor) -> None:
-        """A step by the gradient `left` (a, p, B) @ `right` (a, B, q) of parameter `i`, for the first a models."""
-        a, how = len(left), self.how
-        if how.momentum:
-            self.gradient(i, left @ right)
-            return
-        self.values[i][:a].baddbmm_(left, right, beta=1 - how.learning_rate * how.proximal, alpha=-how.learning_rate)
-        if how.proximal:
-            self.values[i][:a].add_(self.first[i][:a], alpha=how.learning_rate * how.proximal)
-
-    def gradient(self, i: int, slope: Tensor) -> None:
-        """A step by the gradient `slope` (a, *shape) of parameter `i`, for the first a models."""
-        a, how = len(slope), self.how
-        value = self.values[i][:a]
-        if how.proximal:
-            slope = slope.add(value - self.first[i][:a], alpha=how.proximal)
-        if how.momentum:
-            slope = self.speed[i][:a].mul_(how.momentum).add_(slope)
-        value.sub_(slope, alpha=how.learning_rate)
-
-
-Step = Callable[[_Stack, Tensor, Tensor, Tensor], None]
-
-
-@dataclass
-class _Layer:
-    """A linear layer: the places of its weight and its bias, None without one, among the parameters; whether a ReLU follows."""
-
-    weight: int
-    bias: int | None
-    bends: bool = False
-
-
-def _by_hand(module: nn.Module, loss: Loss) -> Step | None:
-    """A step with the gradients of a stack of linear layers written out; None where `module` or `loss` is something else."""
-    layers = _linear(list(module) if isinstance(module, nn.Sequential) else [module])
-    if not layers or layers[-1].bends or loss not in (cross_entropy, squared_error):
-        return None
-    backward = torch.ops.aten.threshold_backward.grad_input
-
-    def step(stack: _Stack, X: Tensor, y: Tensor, weight: Tensor) -> None:
-        a, signals = len(X), [X]  # (a, B, d), then (a, B, width of each layer)
-        for layer in layers:
-            W = stack.values[layer.weight][:a].transpose(1, 2)  # (a, in, out)
-            if layer.bias is None:
-                signals.append(signals[-1] @ W)
-            else:
-                signals.append(torch.baddbmm(stack.values[layer.bias][:a].unsqueeze(1), signals[-1], W))
-            if layer.bends:
-                signals[-1].relu_()
-        slope = _slope(signals.pop(), y, loss).mul_(weight.unsqueeze(2))  # (a, B, c), what the outputs do to the loss
-        for i, layer in reversed(list(enumerate(layers))):
-            earlier = slope @ stack.values[layer.weight][:a] if i else slope  # before the step changes the weights
-            stack.product(layer.weight, slope.transpose(1, 2), signals[i])
-            if layer.bias is not None:
-                stack.gradient(layer.bias, slope.sum(1))
-            if i and layers[i - 1].bends:
-                backward(earlier, signals[i], 0, grad_input=earlier)  # nothing passes where the bend cut
-            slope = earlier
-
-    return step
-
-
-def _linear(modules: Sequence[nn.Module]) -> list[_Layer]:
-    """The linear layers of a stack of those and ReLUs; none where there is any other layer."""
-    layers: list[_Layer] = []
-    place = 0
-    for module in modules:
-        if type(module) is nn.Linear:
-            layers.append(_Layer(place, None if module.bias is None else place + 1))
-            place += 1 + (module.bias is not None)
-        elif type(module) is nn.ReLU and layers:
-            layers[-1].bends = True
-        else:
-            return []
-    return layers
-
-
-def _slope(outputs: Tensor, y: Tensor, loss: Loss) -> Tensor:
-    """The gradient (a, B, c) of each row's loss by its outputs (a, B, c)."""
-    if loss is squared_error:
-        return (outputs - y).mul_(2 / outputs.shape[2])
-    chances = outputs.softmax(2)
-    return chances.scatter_add_(2, y.unsqueeze(2), chances.new_full((1, 1, 1), -1.0).expand(*y.shape, 1))
-
-
-def _by_autograd(module: nn.Module, loss: Loss) -> Step:
-    """A step for any module: torch.func's gradient of the loss of one model, over all models at once."""
-    names = [name for name, _ in module.named_parameters()]
-
-    def total(weights: dict[str, Tensor], X: Tensor, y: Tensor, weight: Tensor) -> Tensor:
-        return (loss(functional_call(module, weights, (X,)), y) * weight).sum()
-
-    slopes = vmap(grad(total), randomness="different")
-
-    def step(stack: _Stack, X: Tensor, y: Tensor, weight: Tensor) -> None:
-        found: dict[str, Any] = slopes(
-            {name: value[: len(X)] for name, value in zip(names, stack.values, strict=True)}, X, y, weight
-        )
-        for i, name in enumerate(names):
-            stack.gradient(i, found[name])
-
-    return step
 
 
 def _batches(
@@ -355,10 +244,24 @@ def _batches(
             yield clients.X[rows], clients.y[rows], weight.to(clients.X.dtype)
 
 
+def _rows(part: npt.ArrayLike, n: int, client: int) -> npt.NDArray[np.int64]:
+    """A client's row numbers; ValueError for a mask, for fractions and for rows that there are not."""
+    found = np.asarray(part)
+    whole = found.ndim == 1 and (found.dtype.kind in "iu" or not found.size)
+    if not whole or (found.size and not 0 <= found.min() <= found.max() < n):
+        raise ValueError(
+            f"the rows of client {client} must be whole numbers from 0 to {n - 1}, got {found.dtype} {found.shape}; a mask "
+            "becomes rows by np.flatnonzero"
+        )
+    return found.astype(np.int64)
+
+
 def _numbers(
     module: nn.Module, parameters: Tensor, clients: Clients, which: Sequence[int] | npt.NDArray[np.int64] | None
 ) -> npt.NDArray[np.int64]:
     """`which` as (S,) int64; ValueError where it does not fit `clients`, or `parameters` do not fit it and `module`."""
+    if not all(parameter.requires_grad for parameter in module.parameters()):
+        raise ValueError("some of the model's parameters are frozen, and here all are trained; give the others as a module")
     numbers = np.arange(len(clients)) if which is None else np.asarray(which, dtype=np.int64)
     if numbers.ndim != 1 or (len(numbers) and not 0 <= numbers.min() <= numbers.max() < len(clients)):
         raise ValueError(f"which must be client numbers from 0 to {len(clients) - 1}, got {which}")

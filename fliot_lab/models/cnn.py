@@ -1,5 +1,6 @@
 """A small network that slides over the features of a flow as over a sequence."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,24 +73,16 @@ def network(d: int, classes: int, channels: Sequence[int], kernel: int, generato
     sizes = (d, classes, kernel, len(channels), *channels)
     if min(sizes) < 1 or kernel % 2 == 0:
         raise ValueError(f"d={d}, classes={classes}, channels={tuple(channels)}, kernel={kernel}: all from 1, kernel odd")
-    made = _Network(d, classes, channels, kernel)
-    for layer in [*made.convolutions, made.answer]:
+    bends: OrderedDict[str, nn.Module] = OrderedDict()
+    for before, after in zip((1, *channels), channels, strict=False):
+        bends[f"{len(bends) // 2}"] = nn.utils.skip_init(nn.Conv1d, before, after, kernel, padding=kernel // 2)
+        bends[f"bend {len(bends) // 2}"] = nn.ReLU()
+    convolutions, answer = nn.Sequential(bends), nn.utils.skip_init(nn.Linear, channels[-1] * d, classes)
+    for layer in (*convolutions.children(), answer):
+        if isinstance(layer, nn.ReLU):
+            continue
         nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
         nn.init.zeros_(layer.bias)
-    return made
-
-
-class _Network(nn.Module):
-    def __init__(self, d: int, classes: int, channels: Sequence[int], kernel: int):
-        super().__init__()
-        pairs = zip((1, *channels), channels, strict=False)
-        self.convolutions = nn.ModuleList(
-            nn.utils.skip_init(nn.Conv1d, before, after, kernel, padding=kernel // 2) for before, after in pairs
-        )
-        self.answer = nn.utils.skip_init(nn.Linear, channels[-1] * d, classes)
-
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        signal = rows.unsqueeze(1)  # (n, 1, d): one channel
-        for convolution in self.convolutions:
-            signal = torch.relu(convolution(signal))  # (n, channels, d): padded with zeros, so the length stays
-        return self.answer(signal.flatten(1))  # (n, classes)
+    # One channel, (n, 1, d); zeros at both ends keep the length; (n, channels, d) as one row.
+    parts = {"signal": nn.Unflatten(1, (1, d)), "convolutions": convolutions, "row": nn.Flatten(), "answer": answer}
+    return nn.Sequential(OrderedDict(parts))

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from fliot_lab.data import splits
 from fliot_lab.models import autoencoder, batched, cnn
 
 SIZES = (200, 33, 1, 64, 40, 7)
@@ -183,10 +184,10 @@ def test_one_that_drops_out_of_its_own_accord_is_drawn_for_each_model() -> None:
     module = seeded(lambda: nn.Sequential(nn.Linear(24, 8), nn.Dropout(0.5), nn.Linear(8, 5)))
     _, clients, loss = task("linear")
     twins = batched.Clients.of(clients.X[:40], clients.y[:40], [np.arange(40), np.arange(40)])
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        found = batched.train(module, batched.vector(module).repeat(2, 1), twins, batched.SGD(), seed=3, loss=loss)
+    start = batched.vector(module).repeat(2, 1)
+    found, again = (batched.train(module, start.clone(), twins, batched.SGD(), seed=3, loss=loss) for _ in range(2))
     assert (found[0] - found[1]).abs().max() > 1e-3
+    assert torch.equal(found, again)  # whatever was drawn from torch's generator in between
 
 
 def test_other_devices_learn_the_same() -> None:
@@ -208,11 +209,78 @@ def test_other_devices_learn_the_same() -> None:
         (np.ones((3, 2)), [0, 1], [[0]], "as many rows"),
         (np.ones(3), [0, 1, 0], [[0]], "X must be"),
         (np.array([[1.0], [np.nan]]), [0, 1], [[0]], "first in row 1"),
+        (np.ones((3, 2)), ["a", "b", "a"], [[0]], "y must be numbers"),
+        (np.ones((3, 2)), [0, 1, 0], [[0], [True, False, True]], "rows of client 1 must be .* np.flatnonzero"),
+        (np.ones((3, 2)), [0, 1, 0], [[0.7]], "whole numbers from 0 to 2"),
+        (np.ones((3, 2)), [0, 1, 0], [[-1]], "whole numbers from 0 to 2"),
+        (np.ones((3, 2)), [0, 1, 0], [[[0, 1]]], "whole numbers from 0 to 2"),
     ],
 )
 def test_rows_that_are_no_clients(X, y, parts, said) -> None:
     with pytest.raises(ValueError, match=said):
         batched.Clients.of(X, y, parts)
+
+
+class Signs(nn.Sequential):
+    """A chain that does more than its parts say."""
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return 3 * super().forward(torch.sign(rows))
+
+
+def twice() -> nn.Module:
+    layer = nn.Linear(24, 24)
+    return nn.Sequential(layer, nn.ReLU(), layer, nn.ReLU(), nn.Linear(24, 5))
+
+
+def hooked() -> nn.Module:
+    made = nn.Sequential(nn.Linear(24, 5))
+    made.register_forward_hook(lambda module, given, answer: 2 * answer)
+    return made
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Signs(nn.Linear(24, 5)),
+        twice,
+        hooked,
+        lambda: nn.Sequential(nn.Unflatten(1, (1, 24)), nn.Conv1d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(66, 5)),
+        lambda: nn.Sequential(nn.Unflatten(1, (2, 12)), nn.Conv1d(2, 3, 3, padding=1), nn.Flatten(), nn.Linear(36, 5)),
+        lambda: nn.Sequential(nn.Unflatten(1, (1, 24)), nn.Conv1d(1, 3, 5, padding=2), nn.Flatten(), nn.Linear(72, 5)),
+    ],
+    ids=["its own forward", "one layer twice", "a hook", "a shorter signal", "two channels", "no bend"],
+)
+def test_what_only_looks_like_a_plain_chain_learns_what_a_loop_learns(make) -> None:
+    module, (_, clients, loss) = seeded(make), task("linear")
+    start = starts(module, len(clients))
+    found = batched.train(module, start.clone(), clients, batched.SGD(), seed=3, loss=loss)
+    assert torch.allclose(
+        found, batched.train_loop(module, start.clone(), clients, batched.SGD(), seed=3, loss=loss), atol=1e-5
+    )
+
+
+def test_targets_and_losses_that_do_not_fit() -> None:
+    """Each would give a number, and a wrong one: a table of differences, a mean that counts the rows that fill a batch."""
+    _, clients, _ = task("linear")
+    for module in (nn.Linear(24, 1), nn.Sequential(nn.Linear(24, 4), nn.Tanh(), nn.Linear(4, 1))):
+        column = batched.Clients(clients.X, clients.X[:, 0], clients.starts)
+        for way in (batched.train, batched.train_loop):
+            with pytest.raises(ValueError, match=r"which for one output is y\[:, None\]"):
+                way(module, starts(module, 6), column, batched.SGD(), seed=0, loss=batched.squared_error)
+    module = Two()
+    with pytest.raises(ValueError, match="take reduction='none'"):
+        batched.train(module, starts(module, 6), clients, batched.SGD(), seed=0, loss=nn.CrossEntropyLoss())
+    module.left.weight.requires_grad_(False)
+    with pytest.raises(ValueError, match="parameters are frozen"):
+        batched.train(module, starts(module, 6), clients, batched.SGD(), seed=0)
+
+
+def test_clients_are_what_a_partition_by_name_gives() -> None:
+    X, y = np.arange(8.0).reshape(4, 2), [0, 1, 0, 1]
+    named = batched.Clients.of(X, y, splits.partition_by(["b", "a", "b", "c"]))
+    assert named.sizes.tolist() == [1, 2, 1]
+    assert named.rows(1)[0].tolist() == X[[0, 2]].tolist()
 
 
 def test_training_that_cannot_be() -> None:
