@@ -28,14 +28,18 @@ def save(federation: Federation, path: Path) -> None:
     said = {"settings": _settings(federation), "round": federation.round, "clock": federation.clock}
     said["records"] = federation.records
     with atomic.replacing(Path(path)) as partial:
-        save_file({name: value.contiguous() for name, value in tensors.items()}, partial, {"federation": json.dumps(said)})
+        save_file(
+            {name: value.contiguous() for name, value in tensors.items()},
+            partial,
+            {"federation": json.dumps(said, default=lambda number: number.item())},
+        )
 
 
 def resume(federation: Federation, path: Path) -> Federation:
     """`federation`, just made with the arguments of the one that was saved, where that one stood.
 
     Raises ValueError for a file that is no checkpoint, where seed, sizes or settings differ, and for a federation that has
-    run already; then nothing changes.
+    run already; then nothing changes. Topology, functions and how an exchange compresses are not compared.
     """
     said, tensors = _read(path)
     here = _settings(federation)
@@ -75,5 +79,7 @@ def _settings(federation: Federation) -> dict[str, Any]:
         "parameters": len(federation.global_),
         "exchange": type(federation.exchange).__name__,
         "server": federation.parameters is None,
-        "local": asdict(federation.local) if federation.local else None,
+        "local": {name: float(value) for name, value in asdict(federation.local).items()} if federation.local else None,
+        "slowness": federation.slowness.tolist(),
+        "attackers": federation.attackers.tolist(),
     }

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 BLOCK = 96  # parameters mixed at a time: those of 10,000 nodes fit the cache, and the matrix is read only once
-FLOAT, PLACE = 4, 4  # bytes of a value, and of its place where only some are sent
+PLACE = 4  # bytes of a value's place, where only some are sent
 
 Bytes = npt.NDArray[np.int64]
 Compressor = Callable[[Tensor], Tensor]
@@ -37,15 +37,19 @@ def mix(parameters: Tensor, W: csr_array) -> Tensor:
     places = torch.from_numpy(W.indices.astype(np.int64)).to(device)
     starts = torch.from_numpy(W.indptr.astype(np.int64)).to(device)
     weights = torch.from_numpy(W.data).to(device, parameters.dtype)
-    in_blocks = parameters.stride(0) % BLOCK == 0 and parameters.stride(1) == 1
+    used = -(-P // BLOCK)  # blocks of a row, the last perhaps in part
+    last = parameters.storage_offset() + (K - 1) * parameters.stride(0) + used * BLOCK  # a view may end before
+    fits = last * parameters.element_size() <= parameters.untyped_storage().nbytes()
+    in_blocks = fits and parameters.stride(0) % BLOCK == 0 and parameters.stride(1) == 1
     rows = parameters if in_blocks else matrix(K, P, parameters).copy_(parameters)
     each = rows.stride(0) // BLOCK
     places = places * each
-    blocks = rows.as_strided((K * each, BLOCK), (BLOCK, 1))  # those of node i are rows i * each and on
-    for block in range(each):
+    blocks = rows.as_strided(((K - 1) * each + used, BLOCK), (BLOCK, 1))  # those of node i are rows i * each and on
+    for block in range(used):
         # A weighted sum of looked-up rows is what an embedding bag is, and torch has vectorised it.
         mixed = embedding_bag(places, blocks[block:], starts, mode="sum", per_sample_weights=weights, include_last_offset=True)
-        blocks[block::each] = mixed
+        width = min(BLOCK, P - block * BLOCK)  # what lies behind the last parameter is not ours
+        blocks[block::each, :width] = mixed[:, :width]
     return parameters if in_blocks else parameters.copy_(rows)
 
 
@@ -74,8 +78,13 @@ def when_changed(length: float) -> Compressor:
 
 def size_of(rows: Tensor) -> Bytes:
     """Bytes (K,) that each of `rows` (K, P) takes to send: its values, or its values that are not 0 with their places."""
-    values = rows.count_nonzero(dim=1).cpu().numpy()
-    return np.minimum(values * (FLOAT + PLACE), rows.shape[1] * FLOAT).astype(np.int64)
+    values, each = rows.count_nonzero(dim=1).cpu().numpy(), rows.element_size()
+    return np.minimum(values * (each + PLACE), rows.shape[1] * each).astype(np.int64)
+
+
+def whole(rows: Tensor) -> Bytes:
+    """Bytes (K,) that each of `rows` (K, P) takes to send whole."""
+    return np.full(len(rows), rows.shape[1] * rows.element_size(), dtype=np.int64)
 
 
 class Exchange(ABC):
@@ -100,7 +109,7 @@ class Gossip(Exchange):
 
     def __call__(self, parameters: Tensor, W: csr_array) -> Bytes:
         mix(parameters, W)
-        return np.full(len(parameters), parameters.shape[1] * FLOAT, dtype=np.int64)
+        return whole(parameters)
 
 
 class PushSum(Exchange):
@@ -122,15 +131,16 @@ class PushSum(Exchange):
         mix(weight, W)
         parameters.copy_(total / weight)
         self.state["parameters"] = parameters.clone()
-        return np.full(len(parameters), (parameters.shape[1] + 1) * FLOAT, dtype=np.int64)
+        return whole(parameters) + weight.element_size()
 
 
 class Compressed(Exchange):
     """Neighbours hold a copy of each node's parameters, and a node sends them a compressed change only: CHOCO-SGD.
 
     Every node moves by `step` towards the mean of the copies; what a compressor holds back stays in the difference and is
-    sent later. `compressor` makes rows (K, P) of rows (K, P), as `top_k` or, for selective communication, `when_changed`.
-    Koloskova et al. 2019, arXiv 1902.00340.
+    sent later. The links must be the same in every round: who hears a node for the first time has no copy of it.
+    `compressor` makes rows (K, P) of rows (K, P), as `top_k` or, for selective communication, `when_changed`. Koloskova et al.
+    2019, arXiv 1902.00340.
     """
 
     def __init__(self, compressor: Compressor, step: float = 1.0):
@@ -150,7 +160,7 @@ class Compressed(Exchange):
 class Neighbourhood(Exchange):
     """Each node applies an aggregation rule to the parameters of its neighbourhood, itself among them, weighted alike.
 
-    `rule(rows (m, P)) -> (P,)`; one that takes `own` is told which of the rows is the node's own.
+    `rule(rows (m, P), None) -> (P,)`; one that takes `own` is told which of the rows is the node's own.
     """
 
     def __init__(self, rule: Callable[..., Tensor]):
@@ -162,8 +172,8 @@ class Neighbourhood(Exchange):
         for i in range(len(parameters)):
             heard = np.union1d(W.indices[W.indptr[i] : W.indptr[i + 1]], [i])
             told: dict[str, Any] = {"own": int(np.searchsorted(heard, i))} if self.knows_own else {}
-            parameters[i] = self.rule(before[torch.from_numpy(heard).to(before.device)], **told)
-        return np.full(len(parameters), parameters.shape[1] * FLOAT, dtype=np.int64)
+            parameters[i] = self.rule(before[torch.from_numpy(heard).to(before.device)], None, **told)
+        return whole(parameters)
 
 
 class Upload:

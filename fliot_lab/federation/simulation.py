@@ -4,6 +4,7 @@ A round is one pipeline over the update matrix (K, P): local training, an attack
 aggregation rule. Each stage but the first is any function that fits its slot.
 """
 
+import copy
 import signal
 import threading
 import time
@@ -21,8 +22,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from fliot_lab.aggregation import rules
+from fliot_lab.federation import arguments
 from fliot_lab.federation import topology as topologies
-from fliot_lab.federation.exchange import FLOAT, Exchange, Gossip, Neighbourhood, ServerAdam, Upload, matrix
+from fliot_lab.federation.exchange import Exchange, Gossip, Neighbourhood, ServerAdam, Upload, matrix
 from fliot_lab.federation.workers import Workers
 from fliot_lab.models import batched
 
@@ -47,14 +49,14 @@ class Federation:
     iterable of one matrix a round, such as `topology.matchings`. `exchange` is `Gossip` where none is given, or, where `rule`
     is another than `mean`, a `Neighbourhood` of that rule.
 
-    `attack(honest (H, P), attackers, generator) -> (F, P)` replaces the updates of the clients `attackers` that take part,
-    `privacy(updates (S, P), generator) -> (S, P)` comes after it.
+    `attack(honest (H, P), F, generator) -> (F, P)` replaces the updates of those F of the clients `attackers` that take part in
+    a round, and leaves a round without honest clients alone; `privacy(updates (S, P), generator) -> (S, P)` comes after it.
 
     `slowness` (K,) says how many units of time each client's training takes, 1 where it is not given. Synchronous rounds last
     as long as their slowest client. In `asynchronous` ones every round lasts 1; a client trains on from the parameters that it
     had when it began, and its update counts when it is done; among themselves such a client then averages with one neighbour
-    (AD-PSGD, Lian et al. 2018, arXiv 1710.06952), with a server its update counts by 1 / sqrt(1 + its age in rounds) (FedBuff's
-    weight, Nguyen et al. 2022, arXiv 2106.06639).
+    (AD-PSGD, Lian et al. 2018, arXiv 1710.06952), with a server its update is scaled by 1 / sqrt(1 + its age in rounds)
+    (FedBuff, Nguyen et al. 2022, arXiv 2106.06639).
 
     `schedule(round)` is a factor on the learning rate. `test` is (X (m, d), y (m, ...)), on which the global model is judged,
     or up to `judged` nodes. `workers` processes train, started anew by each `run` of more than one.
@@ -85,17 +87,22 @@ class Federation:
         device: str = "cpu",
         workers: int = 1,
     ):
-        self.model, self.clients = model, clients.to(device)
-        self.seed, self.rule, self.attack, self.privacy, self.server = seed, rule, attack, privacy, server
+        settings: dict[str, Any] = {"topology": topology, "seed": seed, "sampled": sampled, "dropped": dropped}
+        arguments.check_settings(**settings, server=server, workers=workers, judged=judged)
+        arguments.check_exchange(topology, exchange, rule, asynchronous=asynchronous)
+        self.model, self.clients = copy.deepcopy(model), clients.to(device)
+        self.seed, self.rule, self.attack, self.privacy = seed, rule, attack, privacy
+        # What they remember is of this federation alone, though the next may be given the same ones.
+        self.server, exchange = copy.deepcopy(server), copy.deepcopy(exchange)
         self.local, self.loss, self.schedule = local, loss, schedule
         self.sampled, self.dropped, self.asynchronous, self.judged = sampled, dropped, asynchronous, judged
         self.workers = workers
         self._crew: Workers | None = None  # while it runs
         self.attackers = np.unique(np.asarray(attackers, dtype=np.int64))
         self.slowness = np.ones(len(clients), dtype=np.int64) if slowness is None else np.asarray(slowness)
-        self.test = None if test is None else tuple(_as_clients_are(part, clients, device) for part in test)
-        self._check(topology)
-        _check_exchange(topology, exchange, rule)
+        self.test = None if test is None else arguments.judging_rows(test, clients, device)
+        arguments.check_clients(len(clients), self.slowness, attack, self.attackers)
+        arguments.check_fit(self.model, self.clients, loss)
         self.round, self.clock = 0, 0
         self.records: list[dict[str, Any]] = []  # a round each
         self.global_ = batched.vector(model).to(device)  # (P,)
@@ -120,7 +127,7 @@ class Federation:
         Columns: `round`, `time` (units of `slowness`), `trained` (clients), `accuracy` (of classes) and `loss` on `test`,
         `consensus` (root mean square distance of the nodes from their average), `bytes` sent, `seconds` it took. Ctrl-C ends
         the run after the round at hand, so that nothing is half done; a second one ends it at once. Raises ValueError for a
-        client that diverges: its round is not in the history.
+        client that diverges: its round is not in the history, and without a server its nodes have lost their parameters.
         """
         with _patient() as interrupted, ExitStack() as stack:
             if self.workers > 1:
@@ -148,9 +155,12 @@ class Federation:
         return self.global_ if self.parameters is None else self.parameters.mean(0)
 
     def fitted(self, node: int | None = None) -> nn.Module:
-        """`model`, with the parameters of one `node`, or with `average()`."""
-        batched.load(self.model, self.average() if node is None or self.parameters is None else self.parameters[node])
-        return self.model
+        """A copy of `model` with the parameters of one `node`, or with `average()`. With a server there are no nodes."""
+        if node is not None and self.parameters is None:
+            raise ValueError(f"node={node}: with a server there is one model; ask for fitted()")
+        made = copy.deepcopy(self.model)
+        batched.load(made, self.average() if self.parameters is None or node is None else self.parameters[node])
+        return made
 
     def state(self) -> dict[str, Tensor]:
         """All that changes from round to round and is not a figure, by name: what a checkpoint keeps."""
@@ -183,7 +193,7 @@ class Federation:
         return said | {"bytes": int(sent.sum()), "seconds": time.perf_counter() - start}
 
     def _server_round(self) -> tuple[int, csr_array]:
-        K, P = len(self.clients), len(self.global_)
+        K, whole = len(self.clients), len(self.global_) * self.global_.element_size()
         chosen = self._drawn() if not self.asynchronous else np.intersect1d(self._drawn(), np.flatnonzero(self._begun < 0))
         answer = chosen[self._random(2).random(len(chosen)) >= self.dropped]
         updates = self._trained(self.global_.expand(len(answer), -1).clone(), answer)
@@ -191,14 +201,14 @@ class Federation:
         if len(done) and isinstance(self.exchange, Upload):
             updates, up = self.exchange(updates, done, K)
         else:
-            up = np.full(len(done), P * FLOAT)
+            up = np.full(len(done), whole)
         if len(done):
-            weights = torch.from_numpy(self.clients.sizes[done] / np.sqrt(1 + ages)).to(updates)
-            step = self.rule(updates, weights)
+            aged = torch.from_numpy(1 / np.sqrt(1 + ages)).to(updates)[:, None]
+            step = self.rule(updates * aged, torch.from_numpy(self.clients.sizes[done]).to(updates))
             self.global_ = self.global_ + (self.server(step) if self.server else step)
         senders = np.concatenate([np.full(len(chosen), K), done])
         receivers = np.concatenate([chosen, np.full(len(done), K)])
-        amounts = np.concatenate([np.full(len(chosen), P * FLOAT), up])
+        amounts = np.concatenate([np.full(len(chosen), whole), up])
         return len(answer), csr_array((amounts, (senders, receivers)), shape=self.links.shape)
 
     def _gossip_round(self) -> tuple[int, csr_array]:
@@ -234,10 +244,14 @@ class Federation:
         updates = self._train(start.clone(), which).sub_(start)
         generator = torch.Generator(device=updates.device).manual_seed(int(self._random(3).integers(2**63)))
         evil = np.isin(which, self.attackers)
-        if self.attack is not None and evil.any():
+        if self.attack is not None and evil.any() and not evil.all():
             rows = torch.from_numpy(np.flatnonzero(evil)).to(updates.device)
             updates[rows] = self.attack(updates[torch.from_numpy(~evil).to(updates.device)], len(rows), generator)
-        return updates if self.privacy is None or not len(which) else self.privacy(updates, generator)
+            _check_finite(updates, "the attack")
+        if self.privacy is not None and len(which):
+            updates = self.privacy(updates, generator)
+            _check_finite(updates, "the privacy mechanism")
+        return updates
 
     def _train(self, parameters: Tensor, which: npt.NDArray[np.int64]) -> Tensor:
         """Trains `parameters` (S, P) of the clients `which` in place; ValueError where one diverges."""
@@ -303,7 +317,8 @@ class Federation:
         losses, hits = [], []
         for answers in batched.outputs(self.model, models, X):  # (chunk, m, ...)
             losses += [float(self.loss(answer, y).mean()) for answer in answers]
-            hits += [float((answer.argmax(1) == y).float().mean()) for answer in answers] if not y.is_floating_point() else []
+            if not y.is_floating_point() and answers.ndim == 3 and answers.shape[2] > 1:  # one output is no choice of classes
+                hits += [float((answer.argmax(1) == y).float().mean()) for answer in answers]
         return ({"accuracy": float(np.mean(hits))} if hits else {}) | {"loss": float(np.mean(losses))}
 
     def _drawn(self) -> npt.NDArray[np.int64]:
@@ -315,34 +330,10 @@ class Federation:
         """Random numbers of this round, for one purpose: nothing else that is drawn, or not, changes them."""
         return np.random.default_rng([self.seed, self.round, stream])
 
-    def _check(self, topology: Any) -> None:
-        K = len(self.clients)
-        if self.workers < 1:
-            raise ValueError(f"workers={self.workers}: expected 1 process or more")
-        if topology is not None and (self.sampled != 1 or self.dropped or self.server is not None):
-            raise ValueError(
-                "sampled, dropped and server are of a federation with a server; without one, links and nodes fail in the "
-                "matrices that topology.failing and topology.churn give"
-            )
-        if not 0 < self.sampled <= 1 or not 0 <= self.dropped < 1:
-            raise ValueError(f"sampled={self.sampled}, dropped={self.dropped}: expected a share above 0, and one in [0, 1)")
-        if self.slowness.shape != (K,) or self.slowness.dtype.kind not in "iu" or self.slowness.min() < 1:
-            raise ValueError(f"slowness must be a whole number from 1 for each of the {K} clients, got {self.slowness}")
-        if len(self.attackers) and not 0 <= self.attackers[0] <= self.attackers[-1] < K:
-            raise ValueError(f"attackers must be client numbers from 0 to {K - 1}, got {self.attackers.tolist()}")
-        if (self.attack is None) != (not len(self.attackers)):
-            raise ValueError("attack and attackers belong together: say what is done, and which clients do it")
-        if self.attack is not None and len(self.attackers) == K:
-            raise ValueError(f"all {K} clients are attackers; an attack needs an honest client")
 
-
-def _check_exchange(topology: Any, exchange: Exchange | Upload | None, rule: Rule) -> None:
-    if topology is None and isinstance(exchange, Exchange):
-        raise ValueError(f"{type(exchange).__name__} is talk among neighbours: give a topology, or an Upload for a server")
-    if topology is not None and isinstance(exchange, Upload):
-        raise ValueError("an Upload goes to a server, and a topology has none: take Compressed, or leave the topology out")
-    if topology is not None and exchange is not None and rule is not rules.mean:
-        raise ValueError("give a rule or an exchange: a rule among neighbours is the exchange Neighbourhood(rule)")
+def _check_finite(updates: Tensor, stage: str) -> None:
+    if not updates.isfinite().all():
+        raise ValueError(f"{stage} gave updates with NaN or infinity")
 
 
 def consensus(parameters: Tensor) -> float:
@@ -354,11 +345,6 @@ def consensus(parameters: Tensor) -> float:
         .div(len(parameters))
         .sqrt()
     )
-
-
-def _as_clients_are(part: npt.ArrayLike, clients: batched.Clients, device: str) -> Tensor:
-    values = torch.as_tensor(np.asarray(part)).to(device)
-    return values.to(clients.X.dtype) if values.is_floating_point() else values.long()
 
 
 @contextmanager

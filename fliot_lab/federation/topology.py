@@ -177,19 +177,23 @@ def every_round(source: Any, nodes: int, *, directed: bool = False) -> Iterator[
                 "or give an iterable of mixing matrices where links come and go"
             )
         return repeat(column_stochastic(source) if directed else mixing_matrix(source))
-    if hasattr(source, "indptr"):
+    if sparse.issparse(source) or isinstance(source, np.ndarray):
         return repeat(_fits(source, nodes, directed))
+    if not hasattr(source, "__iter__") or hasattr(source, "nodes") or isinstance(source, str):
+        raise ValueError(f"{source!r} is no topology; networkx graphs go through from_networkx, names through TOPOLOGIES")
     return (_fits(W, nodes, directed) for W in source)
 
 
 def _fits(W: Any, nodes: int, directed: bool) -> sparse.csr_array:
+    W = sparse.csr_array(W, copy=True)
+    W.eliminate_zeros()  # a weight of 0 is no link
     if W.shape != (nodes, nodes):
         raise ValueError(f"a mixing matrix has the shape {W.shape}, and there are {nodes} clients")
     if not directed:
         check_doubly_stochastic(W)
     elif abs(W.sum(axis=0) - 1).max() > 1e-9 or W.data.min() < 0:
         raise ValueError("push-sum needs columns that sum to 1 without negative entries; take topology.column_stochastic")
-    return sparse.csr_array(W)
+    return W
 
 
 def matchings(nodes: int, seed: Seed) -> Iterator[sparse.csr_array]:
