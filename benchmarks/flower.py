@@ -124,7 +124,7 @@ def on_grid(rounds: int, workers: int = 1) -> Stopwatch:
 def simulated(rounds: int) -> Stopwatch:
     """The study in the simulator, which judges each round on the held-out rows of all clients."""
     watch, chosen = Stopwatch(), study.settings(CHOSEN)
-    X, y, classes, parts, _ = study.study(chosen["data"], chosen["data-seed"], chosen["rows"], CLIENTS, chosen["seed"])
+    _, X, y, classes, parts, _ = study.study(chosen["data"], chosen["data-seed"], chosen["rows"], CLIENTS, chosen["seed"])
     kept, others = zip(*(study.held_out(part) for part in parts), strict=True)
     Z = sums.scaler(sum(sums.feature_sums(X[rows]) for rows in kept)).transform(X)
     rest = np.concatenate(others)
@@ -409,11 +409,6 @@ def notes(found: Mapping[str, Sequence[Run]], failed: Mapping[str, Sequence[str]
     return " ".join(parts)
 
 
-def settings() -> str:
-    """A second table of the section; nothing yet."""
-    return ""
-
-
 def run(rounds: int = ROUNDS, repetitions: int = 3) -> str:
     """The section for results/BENCHMARKS.md."""
     chosen = study.settings(CHOSEN)
@@ -431,7 +426,6 @@ def run(rounds: int = ROUNDS, repetitions: int = 3) -> str:
         table_of_runs(found),
         notes(found, failed, repetitions),
         verdicts(found),
-        settings(),
     ]
     return "\n\n".join(part for part in parts if part)
 

@@ -155,11 +155,10 @@ class Federation:
         return self.global_ if self.parameters is None else self.parameters.mean(0)
 
     def fitted(self, node: int | None = None) -> nn.Module:
-        """A copy of `model` with the parameters of one `node`, or with `average()`. With a server there are no nodes."""
-        if node is not None and self.parameters is None:
-            raise ValueError(f"node={node}: with a server there is one model; ask for fitted()")
-        made = copy.deepcopy(self.model)
-        batched.load(made, self.average() if self.parameters is None or node is None else self.parameters[node])
+        """A copy of `model` with the parameters of one `node`, or with `average()`, which with a server all have."""
+        with torch.inference_mode(False):  # or a copy made inside of it could not be trained, nor convolve
+            made = copy.deepcopy(self.model)
+            batched.load(made, self.average() if self.parameters is None or node is None else self.parameters[node])
         return made
 
     def state(self) -> dict[str, Tensor]:

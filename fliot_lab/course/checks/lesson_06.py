@@ -330,14 +330,14 @@ EXERCISES = {
         _as_answer(_unordered): "an order of its own", _as_answer(_summed): "take their mean",
         _as_answer(_upwards): "against the slope", _as_answer(_without_rest): "leave out the last batch",
         _as_answer(_naive_train, lambda X: 5 * len(X)): "each counted once",
-        lambda network, *rest: network: "return two things",
+        lambda network, *rest: network: "returned a Sequential",
         lambda network, X, *rest: (_vector(network), len(X)): "yours is a ndarray",
     }),
     "6.2": Exercise(average, {
         _as_state(_unweighted): "every client alike", _as_state(_undivided): "without dividing",
         _as_state(_divided_twice): "once too often", _as_state(_largest): "largest client's model",
         _as_state(_inverse): "other way round", _as_state(_by_the_largest): "largest number of rows",
-        lambda states, rows: list(states[0].values()): "a dict of name",
+        lambda states, rows: list(states[0].values()): "returned a list",
         lambda states, rows: {"weight": 1.0}: "has the names",
     }),
     "6.3": Exercise(sampling_variance, {

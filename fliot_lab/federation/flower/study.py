@@ -81,6 +81,7 @@ log = logging.getLogger(__name__)
 class Study(NamedTuple):
     """All rows, and who holds which: X (n, 24) as measured, y (n,), class names, the clients' rows, and those to judge by."""
 
+    source: iot23.Source
     X: npt.NDArray[np.float32]
     y: npt.NDArray[np.int64]
     classes: list[str]
@@ -94,7 +95,7 @@ def study(data: str, data_seed: int, rows: int, clients: int, seed: int, skew: s
 
     Raises ValueError for a `skew` that there is not, and where there are too few rows for so many clients.
     """
-    X, y, classes, earlier, later = _flows(data, data_seed, rows)
+    source, X, y, classes, earlier, later = _flows(data, data_seed, rows)
     if skew == "labels":
         homes = splits.partition_dirichlet(y[earlier], clients, alpha, seed, least=LEAST)
     elif skew == "quantity":
@@ -104,17 +105,18 @@ def study(data: str, data_seed: int, rows: int, clients: int, seed: int, skew: s
     else:
         raise ValueError(f"skew={skew!r} is unknown; choose none, labels or quantity")
     # Rows of a client in the order of time within a capture, so that it can hold out the latest.
-    return Study(X, y, classes, [np.sort(earlier[home]) for home in homes], later)
+    return Study(source, X, y, classes, [np.sort(earlier[home]) for home in homes], later)
 
 
 @lru_cache(maxsize=2)
-def _flows(data: str, seed: int, rows: int) -> tuple[npt.NDArray[np.float32], Indices, list[str], Indices, Indices]:
-    """X, y, the classes' names, and the earlier and the later rows."""
-    flows = iot23.load("small", dataset=data, seed=seed)
+def _flows(data: str, seed: int, rows: int) -> tuple[iot23.Source, Any, Indices, list[str], Indices, Indices]:
+    """Where they come from, X, y, the classes' names, and the earlier and the later rows."""
+    source = iot23.locate(data, seed=seed)
+    flows = iot23.load("small", dataset=source.name, seed=seed)
     flows = flows.iloc[:: math.ceil(len(flows) / rows)].reset_index(drop=True)
     classes, y = np.unique(flows["label"].astype(str), return_inverse=True)
     earlier, later = splits.by_time(flows["ts"], flows["capture"].astype(str).to_numpy(), 0.3)
-    return flow_features(flows)[0], y, classes.tolist(), earlier, later
+    return source, flow_features(flows)[0], y, classes.tolist(), earlier, later
 
 
 def network(seed: int, classes: int) -> nn.Module:
@@ -133,7 +135,7 @@ def holding(context: Context) -> apps.Holding:
     """What client `partition-id` of `num-partitions` holds."""
     chosen = settings(context.run_config)
     number, clients = int(context.node_config["partition-id"]), int(context.node_config["num-partitions"])
-    X, y, classes, parts, _ = _dealt(chosen, clients)
+    _, X, y, classes, parts, _ = _dealt(chosen, clients)
     training, rest = held_out(parts[number])
     return apps.Holding(network(chosen["seed"], len(classes)), X[training], y[training], X[rest], y[rest])
 
