@@ -351,7 +351,9 @@ def flower_up(
     from fliot_lab.data import iot23
     from fliot_lab.federation.flower import deploy
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left running
+    for number in deploy.STOPPING:  # all as Ctrl-C: nothing is left running
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.default_int_handler)
     try:
         settings = {"data": iot23.locate(data).name, "nodes": nodes, "rounds": rounds, "timeout": limit_s}
         with deploy.Deployment(nodes, secure=secure, folder=folder, port=port) as there:

@@ -34,6 +34,8 @@ CONNECTION = "here"  # the SuperLink's name in Flower's configuration
 LINK = "superlink"
 START_S, STOP_S, POLL_S = 60.0, 8.0, 0.5
 TAIL = 15  # lines of a log that an error shows
+#: What asks a process to stop: Ctrl-C, `kill`, and a terminal that is closed.
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 APP = """[project]
 name = "fliot-lab-study"
@@ -135,7 +137,7 @@ class Deployment:
 
     def online(self) -> int:
         """How many SuperNodes the SuperLink calls online."""
-        told = json.loads(self._flwr("supernode", "list", CONNECTION, "--format", "json"))
+        told = self._asked("supernode", "list", CONNECTION)
         return sum(node["status"] == "online" for node in told["nodes"])
 
     def logs(self, name: str = LINK) -> str:
@@ -171,11 +173,10 @@ class Deployment:
         out = Path(tempfile.mkdtemp(prefix="run-", dir=self.folder))
         begin = time.monotonic()
         arguments = [] if app else ["--run-config", _toml(study.settings({**(settings or {}), "out": str(out)}))]
-        told = json.loads(self._flwr("run", str(app or self._study()), CONNECTION, "--format", "json", *arguments))
-        number = told["run-id"]
+        number = self._asked("run", str(app or self._study()), CONNECTION, *arguments)["run-id"]
         log = self._followed(number, out / "run.log", limit_s)
         seconds = time.monotonic() - begin
-        status = json.loads(self._flwr("list", CONNECTION, "--run-id", number, "--format", "json"))["runs"][0]["status"]
+        status = self._asked("list", CONNECTION, "--run-id", number)["runs"][0]["status"]
         if status != "finished:completed":
             raise DeploymentError(f"run {number} ended as {status}; the end of its log:\n{_tail(log)}")
         wrote = (out / study.PARAMETERS).exists()
@@ -262,18 +263,29 @@ class Deployment:
 
     def _flwr(self, *arguments: str) -> str:
         """What Flower's command says; DeploymentError with its words where it fails."""
-        done = subprocess.run(
-            [_command("flwr"), *arguments],
-            env=self._environment(),
-            capture_output=True,
-            text=True,
-            timeout=self.limit_s,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [_command("flwr"), *arguments],
+                env=self._environment(),
+                capture_output=True,
+                text=True,
+                timeout=self.limit_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            self._look_after()
+            raise DeploymentError(f"flwr {' '.join(arguments[:2])} took more than {self.limit_s:g} s") from None
         if done.returncode:
             self._look_after()
             raise DeploymentError(f"flwr {' '.join(arguments[:2])} failed: {_tail(done.stderr + done.stdout)}")
         return done.stdout
+
+    def _asked(self, *arguments: str) -> dict[str, Any]:
+        """What Flower's command answers in JSON, where a failure is told without an exit code."""
+        told: dict[str, Any] = json.loads(self._flwr(*arguments, "--format", "json"))
+        if not told["success"]:
+            raise DeploymentError(f"flwr {' '.join(arguments[:2])} failed: {told['error-message'].strip()}")
+        return told
 
     def _environment(self) -> dict[str, str]:
         # Flower's switches against calling home are in os.environ since the package was imported.
@@ -301,7 +313,7 @@ class Deployment:
 
     def _look_after(self) -> None:
         """DeploymentError where a process has ended by itself."""
-        for name, process in self._processes.items():
+        for name, process in list(self._processes.items()):  # a node may be killed by another thread
             if (code := process.poll()) is not None:
                 raise DeploymentError(
                     f"{name} ended with exit code {code}; its log in {self.folder} ends so:\n{_tail(self.logs(name))}"
@@ -310,11 +322,11 @@ class Deployment:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Neither Ctrl-C nor SIGTERM has an effect inside, so that what is being stopped is stopped."""
+    """No signal that asks to stop has an effect inside, so that what is being stopped is stopped."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in STOPPING}
     try:
         yield
     finally:
