@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.special import stdtrit
-from sklearn.metrics import precision_recall_fscore_support
 
 Floats = npt.NDArray[np.float64]
 FPRS = (0.01, 0.001)  # the two false alarm rates at which every lesson reports detection
@@ -45,6 +44,9 @@ def metrics(y_true: npt.ArrayLike, y_pred: npt.ArrayLike, labels: Sequence[Any] 
     chosen = range(len(classes)) if labels is None else [classes.index(label) for label in labels if label in classes]
     if not len(chosen):
         raise ValueError(f"none of the labels {list(labels or [])} occurs; the classes are {classes[:12]}")
+    # Imported here, as all of scikit-learn: it takes a second, and on Flower each message to a node begins a new process.
+    from sklearn.metrics import precision_recall_fscore_support
+
     _, recall, f1, _ = precision_recall_fscore_support(true, pred, labels=list(chosen), zero_division=np.nan)
     occurring = recall[~np.isnan(recall)]
     return {

@@ -8,8 +8,6 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.covariance import LedoitWolf
-from sklearn.decomposition import PCA
 from torch import nn
 
 from fliot_lab.evaluation import threshold_at_fpr
@@ -177,6 +175,8 @@ class LinearAutoencoder:
             limits = f"1 to {d}, the features, and below {n}, the training rows"
             raise ValueError(f"bottleneck is {self.bottleneck}, and must be {limits}")
         self.scaler_ = Scaler().fit(train)
+        from sklearn.decomposition import PCA
+
         self.pca_ = PCA(self.bottleneck, svd_solver="full").fit(self.scaler_.transform(train).astype(np.float64))
         self.threshold_ = threshold_at_fpr(self.score_samples(rest), self.false_alarm_rate)
         return self
@@ -232,6 +232,8 @@ def _whitener(member: nn.Sequential, scaled: torch.Tensor) -> torch.Tensor:
     """(d, d) float32 such that residuals of the training rows, times it, are about uncorrelated with variance 1."""
     with torch.inference_mode():
         residuals = (member(scaled) - scaled).numpy().astype(np.float64)
+    from sklearn.covariance import LedoitWolf
+
     precision = LedoitWolf(assume_centered=True).fit(residuals).precision_
     return torch.from_numpy(np.linalg.cholesky(precision).astype(np.float32))
 
