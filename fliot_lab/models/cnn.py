@@ -74,15 +74,16 @@ def network(d: int, classes: int, channels: Sequence[int], kernel: int, generato
     if min(sizes) < 1 or kernel % 2 == 0:
         raise ValueError(f"d={d}, classes={classes}, channels={tuple(channels)}, kernel={kernel}: all from 1, kernel odd")
     bends: OrderedDict[str, nn.Module] = OrderedDict()
-    for before, after in zip((1, *channels), channels, strict=False):
-        bends[f"{len(bends) // 2}"] = nn.utils.skip_init(nn.Conv1d, before, after, kernel, padding=kernel // 2)
-        bends[f"bend {len(bends) // 2}"] = nn.ReLU()
-    convolutions, answer = nn.Sequential(bends), nn.utils.skip_init(nn.Linear, channels[-1] * d, classes)
+    # Torch draws weights that are not wanted. Its skip_init would not, and imports half a second of other things.
+    with torch.random.fork_rng(devices=[]):
+        for before, after in zip((1, *channels), channels, strict=False):
+            bends[f"{len(bends) // 2}"] = nn.Conv1d(before, after, kernel, padding=kernel // 2)
+            bends[f"bend {len(bends) // 2}"] = nn.ReLU()
+        convolutions, answer = nn.Sequential(bends), nn.Linear(channels[-1] * d, classes)
     for layer in (*convolutions.children(), answer):
-        if isinstance(layer, nn.ReLU):
-            continue
-        nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
-        nn.init.zeros_(layer.bias)
+        if isinstance(layer, nn.Conv1d | nn.Linear):
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     # One channel, (n, 1, d); zeros at both ends keep the length; (n, channels, d) as one row.
     parts = {"signal": nn.Unflatten(1, (1, d)), "convolutions": convolutions, "row": nn.Flatten(), "answer": answer}
     return nn.Sequential(OrderedDict(parts))
