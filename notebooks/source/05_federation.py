@@ -60,7 +60,8 @@ print("flows a node:", ", ".join(str(len(rows)) for rows in held))
 
 # %% [markdown]
 # Real networks would hold what they saw. Here the flows of a few captures are dealt out so that labels are **skewed**: each node gets a
-# share of every class that is drawn at random, and most nodes have much of one class and little of the others.
+# share of every class that is drawn at random, and most nodes have much of one class and little of the others. `alpha` says how unequal these
+# shares are (they come from a Dirichlet distribution): with 100 nearly all alike, with 0.1 most of a class at a few nodes.
 #
 # ## The idea
 #
@@ -149,7 +150,6 @@ check.metropolis(metropolis)
 # the smaller degree; a diagonal left empty. Ask back: what must a node know of its neighbours, and what of the rest of the network?
 
 # %%
-A = topology.star(5).adjacency()
 W = topology.mixing_matrix(topology.star(5))  # Metropolis weights, sparse
 print(pd.DataFrame(W.toarray()).round(2).to_string(header=False, index=False))
 
@@ -248,6 +248,10 @@ check.rounds_needed(rounds_needed)
 # %% [markdown] tags=["instructor"]
 # **Exercise 5.3: 15 minutes.** Common mistakes: the second of the ascending eigenvalues, an eigenvalue of -0.9 forgotten, rounding down. Ask
 # back: a ring of a thousand nodes has a gap of about 0.00001; what follows for messages that must go half around?
+
+# %% [markdown]
+# Your prediction, and one graph more: in an **exponential graph** node $i$ is linked with nodes $i \pm 1, i \pm 2, i \pm 4, i \pm 8$ and so on, counted
+# around a ring.
 
 # %%
 GRAPHS = {
@@ -540,14 +544,15 @@ apart, whole = topology.mixing_matrix(halves), topology.mixing_matrix(joined)
 x = scattered[:, :1].clone()
 x[8:] += 3
 seen = []
-for t in range(120):
+for t in range(300):
     exchange.mix(x, apart if 2 <= t < 60 else whole)
     seen.append(x[:, 0].clone().numpy())
 lines = {f"node {i}": [state[i] for state in seen] for i in (0, 4, 8, 12)}
 fig = plots.line(lines, ylabel="what the node holds", xlabel="round")
 plots.show(
     fig,
-    f"After round 60 two opinions, {seen[59][4]:.2f} and {seen[59][12]:.2f}; at the end {seen[-1][4]:.2f}.",
+    f"After round 60 two opinions, {seen[59][4]:.2f} and {seen[59][12]:.2f}; "
+    f"at the end all nodes hold {seen[-1].min():.2f} to {seen[-1].max():.2f}.",
 )
 
 # %% [markdown]
