@@ -150,7 +150,7 @@ def serve(
     centre and scale, (d,) each), and what `history` and `figures` read. With a `false_alarm_rate` `model` is an autoencoder and
     "threshold" holds the cut above which that share of the clients' held-out rows scores. Raises RoundFailed.
     """
-    _wait(grid, nodes, timeout)
+    wait(grid, nodes, timeout)
     numbers, scaled_by = _introduced(grid, timeout)
     strategy.order = sorted(numbers, key=lambda node: numbers[node])
     config: dict[str, Any] = asdict(local) | {"centre": scaled_by.centre_.tolist(), "scale": scaled_by.scale_.tolist()}
@@ -170,7 +170,7 @@ def serve(
         context.state[f"figures {row}"] = MetricRecord({**found})
     if false_alarm_rate is not None:
         question = RecordDict({ARRAYS: result.arrays, CONFIG: ConfigRecord(config)})
-        counts = _asked_all(grid, SCORES, question, timeout)
+        counts = ask_all(grid, SCORES, question, timeout)
         cut = statistics.threshold(sum(_array(answer) for answer in counts), false_alarm_rate)
         context.state["threshold"] = MetricRecord({"threshold": cut})
 
@@ -192,7 +192,7 @@ def history(context: Context) -> pd.DataFrame:
     return weighted.div(each.groupby("round")[EXAMPLES].sum(), axis=0).reset_index()
 
 
-def _wait(grid: Grid, nodes: int, timeout: float) -> None:
+def wait(grid: Grid, nodes: int, timeout: float) -> None:
     """Returns when `nodes` are connected; RoundFailed where they are not within `timeout` seconds."""
     end = time.monotonic() + timeout
     while (there := len(list(grid.get_node_ids()))) < nodes:
@@ -203,15 +203,13 @@ def _wait(grid: Grid, nodes: int, timeout: float) -> None:
 
 def _introduced(grid: Grid, timeout: float) -> tuple[dict[int, int], Scaler]:
     """The client number of each node, and the scaling of all nodes' rows, from the sums that they send."""
-    answers = _asked_all(grid, SUMS, RecordDict(), timeout)
-    numbers = {a.metadata.src_node_id: int(a.content.metric_records[METRICS][CLIENT]) for a in answers}  # type: ignore[arg-type]
-    if len(set(numbers.values())) < len(numbers):
-        raise RoundFailed(f"two nodes have the same {CLIENT}: {sorted(numbers.values())}; give each node its own")
+    answers = ask_all(grid, SUMS, RecordDict(), timeout)
+    numbers = client_numbers(answers)
     in_order = sorted(answers, key=lambda answer: numbers[answer.metadata.src_node_id])  # a sum's rounding depends on it
     return numbers, statistics.scaler(sum(_array(answer) for answer in in_order))
 
 
-def _asked_all(grid: Grid, question: str, content: RecordDict, timeout: float) -> list[Message]:
+def ask_all(grid: Grid, question: str, content: RecordDict, timeout: float) -> list[Message]:
     """The answers of all nodes to a question, of which none may fail."""
     answers = list(
         grid.send_and_receive([Message(content, node, f"query.{question}") for node in grid.get_node_ids()], timeout=timeout)
@@ -221,6 +219,14 @@ def _asked_all(grid: Grid, question: str, content: RecordDict, timeout: float) -
     if not answers:
         raise RoundFailed(f"no node sent its {question} within {timeout:g} s; are any connected?")
     return answers
+
+
+def client_numbers(answers: list[Message]) -> dict[int, int]:
+    """The client number that each node has answered with; RoundFailed where two have the same."""
+    numbers = {a.metadata.src_node_id: int(a.content.metric_records[METRICS][CLIENT]) for a in answers}  # type: ignore[arg-type]
+    if len(set(numbers.values())) < len(numbers):
+        raise RoundFailed(f"two nodes have the same {CLIENT}: {sorted(numbers.values())}; give each node its own")
+    return numbers
 
 
 def _array(answer: Message) -> np.ndarray:

@@ -95,7 +95,7 @@ def study(data: str, data_seed: int, rows: int, clients: int, seed: int, skew: s
 
     Raises ValueError for a `skew` that there is not, and where there are too few rows for so many clients.
     """
-    source, X, y, classes, earlier, later = _flows(data, data_seed, rows)
+    source, X, y, classes, earlier, later, progress = _flows(data, data_seed, rows)
     if skew == "labels":
         homes = splits.partition_dirichlet(y[earlier], clients, alpha, seed, least=LEAST)
     elif skew == "quantity":
@@ -104,19 +104,22 @@ def study(data: str, data_seed: int, rows: int, clients: int, seed: int, skew: s
         homes = splits.partition_iid(len(earlier), clients, seed)
     else:
         raise ValueError(f"skew={skew!r} is unknown; choose none, labels or quantity")
-    # Rows of a client in the order of time within a capture, so that it can hold out the latest.
-    return Study(source, X, y, classes, [np.sort(earlier[home]) for home in homes], later)
+    # Rows of a client in the order of how far their captures have come, so that it can hold out the latest of each.
+    parts = [earlier[home][np.argsort(progress[earlier[home]], kind="stable")] for home in homes]
+    return Study(source, X, y, classes, parts, later)
 
 
 @lru_cache(maxsize=2)
-def _flows(data: str, seed: int, rows: int) -> tuple[iot23.Source, Any, Indices, list[str], Indices, Indices]:
-    """Where they come from, X, y, the classes' names, and the earlier and the later rows."""
+def _flows(data: str, seed: int, rows: int) -> tuple[iot23.Source, Any, Indices, list[str], Indices, Indices, Any]:
+    """Where they come from, X, y, the classes' names, the earlier and the later rows, how far its capture was at each row."""
     source = iot23.locate(data, seed=seed)
     flows = iot23.load("small", dataset=source.name, seed=seed)
     flows = flows.iloc[:: math.ceil(len(flows) / rows)].reset_index(drop=True)
     classes, y = np.unique(flows["label"].astype(str), return_inverse=True)
-    earlier, later = splits.by_time(flows["ts"], flows["capture"].astype(str).to_numpy(), 0.3)
-    return source, flow_features(flows)[0], y, classes.tolist(), earlier, later
+    captures = flows["capture"].astype(str)
+    earlier, later = splits.by_time(flows["ts"], captures.to_numpy(), 0.3)
+    progress = flows.groupby(captures)["ts"].rank(method="first", pct=True).to_numpy()
+    return source, flow_features(flows)[0], y, classes.tolist(), earlier, later, progress
 
 
 def network(seed: int, classes: int) -> nn.Module:
@@ -135,7 +138,7 @@ def holding(context: Context) -> apps.Holding:
     """What client `partition-id` of `num-partitions` holds."""
     chosen = settings(context.run_config)
     number, clients = int(context.node_config["partition-id"]), int(context.node_config["num-partitions"])
-    _, X, y, classes, parts, _ = _dealt(chosen, clients)
+    _, X, y, classes, parts, _ = dealt(chosen, clients)
     training, rest = held_out(parts[number])
     return apps.Holding(network(chosen["seed"], len(classes)), X[training], y[training], X[rest], y[rest])
 
@@ -158,7 +161,7 @@ def serve(grid: Grid, context: Context) -> None:
     if chosen["rule"] not in RULES:
         raise ValueError(f"rule={chosen['rule']!r} is unknown; choose one of {', '.join(RULES)}")
     # The server has no rows, but the names of the classes are known to all.
-    classes = _dealt(chosen, 1).classes
+    classes = dealt(chosen, 1).classes
     plan = RuleStrategy(
         seed=chosen["seed"],
         rule=RULES[chosen["rule"]],
@@ -191,7 +194,8 @@ def local(chosen: Mapping[str, Any]) -> batched.SGD:
     return batched.SGD(epochs=chosen["epochs"], **{name.replace("-", "_"): chosen[name] for name in names})
 
 
-def _dealt(chosen: Mapping[str, Any], clients: int) -> Study:
+def dealt(chosen: Mapping[str, Any], clients: int) -> Study:
+    """`study` with the settings `chosen`."""
     names = ("seed", "skew", "alpha")
     return study(chosen["data"], chosen["data-seed"], chosen["rows"], clients, *(chosen[name] for name in names))
 
