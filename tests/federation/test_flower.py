@@ -346,6 +346,41 @@ def test_it_stops_when_nothing_gets_better_and_keeps_the_best() -> None:
     assert not torch.equal(best, parameters(found))
 
 
+def test_overlapping_rounds_change_nothing_but_how_often_the_server_asks(tmp_path: Path) -> None:
+    found, asked = {}, {}
+    for overlap in (False, True):
+        pushed: list[int] = []
+
+        class Counting(grid.InProcessGrid):
+            def push_messages(self, messages, pushed=pushed):
+                messages = list(messages)
+                pushed.append(len(messages))
+                return super().push_messages(messages)
+
+        found[overlap] = Context(1, 1, {}, RecordDict(), {})
+        plan = RuleStrategy(seed=5, overlap=overlap, server=ServerAdam(0.05), checkpoint=tmp_path / str(overlap))
+        apps.serve(Counting(apps.client_app(holding), K), found[overlap], model(), plan, 3, LOCAL)
+        asked[overlap] = pushed
+    assert asked == {False: [K, 3, 3, 3, 3, 3, 3], True: [K, 3, 6, 6, 3]}
+    assert torch.equal(parameters(found[False]), parameters(found[True]))
+    assert apps.figures(found[False]).equals(apps.figures(found[True]))
+    assert len(apps.figures(found[True])) == 9
+    one, other = (load_file(tmp_path / name) for name in ("False", "True"))
+    assert one.keys() == other.keys()
+    assert all(np.array_equal(value, other[name]) for name, value in one.items())
+
+
+def test_messages_that_a_superlink_does_not_take_are_an_error() -> None:
+    class Full(grid.InProcessGrid):
+        def push_messages(self, messages):
+            return []
+
+    with pytest.raises(RoundFailed, match=f"did not take {K} messages; .* too large"):
+        apps.serve(
+            Full(apps.client_app(holding), K), Context(1, 1, {}, RecordDict(), {}), model(), RuleStrategy(seed=5), 1, LOCAL
+        )
+
+
 def test_an_autoencoder_and_its_threshold() -> None:
     rows = [X[part] for part in PARTS]
 
@@ -390,8 +425,8 @@ def test_who_does_not_answer_is_named_and_the_round_goes_on(caplog: pytest.LogCa
     made._app = answers
     state = Context(1, 1, {}, RecordDict(), {})
     with caplog.at_level(logging.WARNING, logger="fliot_lab"):
-        apps.serve(made, state, model(), RuleStrategy(seed=5, fraction_train=1.0), 1, LOCAL, timeout=9)
-    assert caplog.messages == ["round 1: node 4 is left out: no answer within 9 s"]
+        apps.serve(made, state, model(), RuleStrategy(seed=5, fraction_train=1.0), 1, LOCAL, timeout=0.3)
+    assert caplog.messages == ["round 1: node 4 is left out: no answer within 0.3 s"]
     with pytest.raises(RoundFailed, match=f"{K} of 7 nodes are connected after 0 s"):
         apps.serve(made, state, model(), RuleStrategy(seed=5), 1, LOCAL, nodes=7, timeout=0)
 
@@ -406,7 +441,13 @@ def test_two_nodes_with_one_number_are_refused() -> None:
 
 
 def test_strategies_that_cannot_be() -> None:
-    for wrong in ({"fraction_train": 0}, {"fraction_evaluate": 1.5}, {"quorum": 0}, {"patience": 0}):
+    for wrong in (
+        {"fraction_train": 0},
+        {"fraction_evaluate": 1.5},
+        {"quorum": 0},
+        {"patience": 0},
+        {"patience": 1, "overlap": True},
+    ):
         with pytest.raises(ValueError, match="|".join(wrong)):
             RuleStrategy(seed=1, **wrong)
 

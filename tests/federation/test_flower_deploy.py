@@ -82,10 +82,10 @@ def test_what_a_deployment_refuses(tmp_path: Path) -> None:
 
 
 def test_two_supernodes_get_the_numbers_of_this_process(tmp_path: Path) -> None:
-    """TLS, node keys, one round; a third node would be turned away (see the slow tests)."""
+    """TLS, node keys, one round in which nobody judges, since each message costs seconds; more is in the slow tests."""
     before = set(psutil.Process().children(recursive=True))  # such as the resource tracker of multiprocessing
     settings = {"data": "sample", "rows": 200, "rounds": 1, "epochs": 1, "nodes": 2, "fraction-train": 1.0}
-    settings |= {"fraction-evaluate": 1.0, "timeout": 60.0}
+    settings |= {"fraction-evaluate": 0.0, "timeout": 60.0}
     with deploy.Deployment(2, secure=True, folder=tmp_path / "there") as there:
         outcome = there.run(settings, limit_s=90)
         running = set(psutil.Process().children(recursive=True)) - before
@@ -97,5 +97,4 @@ def test_two_supernodes_get_the_numbers_of_this_process(tmp_path: Path) -> None:
     assert set(outcome.parameters) == set(near.state["arrays"])
     for name, array in near.state["arrays"].items():
         assert np.allclose(array.numpy(), outcome.parameters[name], atol=1e-5)
-    assert [row["client"] for row in outcome.history["clients"]] == [0, 1]
-    assert (tmp_path / "there" / "supernode-1.log").read_text("utf-8").count("Sent successfully") == 3
+    assert (tmp_path / "there" / "supernode-1.log").read_text("utf-8").count("Sent successfully") == 2

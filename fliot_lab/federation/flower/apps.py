@@ -18,7 +18,7 @@ from flwr.serverapp import Grid, ServerApp
 from torch import nn
 
 from fliot_lab.federation import statistics
-from fliot_lab.federation.flower.strategy import ARRAYS, CONFIG, EXAMPLES, METRICS, RoundFailed, RuleStrategy
+from fliot_lab.federation.flower.strategy import ARRAYS, CONFIG, EXAMPLES, METRICS, RoundFailed, RuleStrategy, answers
 from fliot_lab.models import batched
 from fliot_lab.models.autoencoder import Matrix, Scaler
 
@@ -203,27 +203,27 @@ def wait(grid: Grid, nodes: int, timeout: float) -> None:
 
 def _introduced(grid: Grid, timeout: float) -> tuple[dict[int, int], Scaler]:
     """The client number of each node, and the scaling of all nodes' rows, from the sums that they send."""
-    answers = ask_all(grid, SUMS, RecordDict(), timeout)
-    numbers = client_numbers(answers)
-    in_order = sorted(answers, key=lambda answer: numbers[answer.metadata.src_node_id])  # a sum's rounding depends on it
+    told = ask_all(grid, SUMS, RecordDict(), timeout)
+    numbers = client_numbers(told)
+    in_order = sorted(told, key=lambda answer: numbers[answer.metadata.src_node_id])  # a sum's rounding depends on it
     return numbers, statistics.scaler(sum(_array(answer) for answer in in_order))
 
 
 def ask_all(grid: Grid, question: str, content: RecordDict, timeout: float) -> list[Message]:
     """The answers of all nodes to a question, of which none may fail."""
-    answers = list(
-        grid.send_and_receive([Message(content, node, f"query.{question}") for node in grid.get_node_ids()], timeout=timeout)
-    )
-    if lost := [answer.error.reason for answer in answers if answer.has_error()]:
-        raise RoundFailed(f"{len(lost)} of {len(answers)} nodes could not send their {question}; the first said: {lost[0]}")
-    if not answers:
+    nodes = list(grid.get_node_ids())
+    received = answers(grid, [Message(content, node, f"query.{question}") for node in nodes], timeout)
+    found = [answer for answer in received if answer is not None]
+    if lost := [answer.error.reason for answer in found if answer.has_error()]:
+        raise RoundFailed(f"{len(lost)} of {len(found)} nodes could not send their {question}; the first said: {lost[0]}")
+    if not found:
         raise RoundFailed(f"no node sent its {question} within {timeout:g} s; are any connected?")
-    return answers
+    return found
 
 
-def client_numbers(answers: list[Message]) -> dict[int, int]:
+def client_numbers(told: list[Message]) -> dict[int, int]:
     """The client number that each node has answered with; RoundFailed where two have the same."""
-    numbers = {a.metadata.src_node_id: int(a.content.metric_records[METRICS][CLIENT]) for a in answers}  # type: ignore[arg-type]
+    numbers = {a.metadata.src_node_id: int(a.content.metric_records[METRICS][CLIENT]) for a in told}  # type: ignore[arg-type]
     if len(set(numbers.values())) < len(numbers):
         raise RoundFailed(f"two nodes have the same {CLIENT}: {sorted(numbers.values())}; give each node its own")
     return numbers

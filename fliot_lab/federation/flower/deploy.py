@@ -290,7 +290,9 @@ class Deployment:
     def _environment(self) -> dict[str, str]:
         # Flower's switches against calling home are in os.environ since the package was imported.
         there = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        return os.environ | {"FLWR_HOME": str(self.folder / "flwr"), "PATH": there, "PYTHONUNBUFFERED": "1"}
+        ours = {"FLWR_HOME": str(self.folder / "flwr"), "PATH": there, "PYTHONUNBUFFERED": "1"}
+        # All share this machine's cores, and each message starts a process: one thread for it, and no second of waiting.
+        return {"OMP_NUM_THREADS": "1", "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2"} | os.environ | ours
 
     def _listens(self) -> bool:
         context = ssl.create_default_context(cafile=str(self.folder / certificates.AUTHORITY)) if self.secure else None

@@ -3,7 +3,8 @@
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from fliot_lab import atomic
 from fliot_lab.aggregation import rules
 
 ARRAYS, CONFIG, METRICS, EXAMPLES = "arrays", "config", "metrics", "num-examples"
+POLL_S = 0.1  # between two looks at who has answered
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,10 @@ class RuleStrategy(Strategy):
     A share `fraction_train` of the nodes trains in a round, at least `min_train_nodes`, and the same for evaluating; which
     ones, comes from `seed` and the round. No answer in time, errors, NaN, infinity and other shapes are left out and named in
     the log; fewer than `quorum` good answers raise RoundFailed, where Flower's own strategies go on as if nothing had happened.
+
+    With `overlap` the nodes that judge a round are asked together with those that train the next one, which changes no number
+    where clients keep nothing from message to message, and saves a wait in each round; a node that does both answers within one
+    timeout. It excludes `patience`, which must know the judgement first.
 
     `best_arrays` are those of the round `best_round` with the least loss on the clients' held-out rows; after `patience` rounds
     without a lesser one it stops, None never does. `figures` holds what each client measured: `round`, `client` and its
@@ -55,6 +61,7 @@ class RuleStrategy(Strategy):
         min_evaluate_nodes: int = 2,
         quorum: int = 1,
         patience: int | None = None,
+        overlap: bool = False,
         checkpoint: Path | None = None,
     ):
         if not (0 < fraction_train <= 1 and 0 <= fraction_evaluate <= 1 and quorum >= 1):
@@ -64,10 +71,12 @@ class RuleStrategy(Strategy):
             raise ValueError(
                 f"patience={patience}, fraction_evaluate={fraction_evaluate}: expected 1 or more and some who judge"
             )
+        if patience is not None and overlap:
+            raise ValueError(f"patience={patience} with overlap: whether to go on is known before the next round; choose one")
         self.seed, self.rule, self.server, self.quorum = seed, rule, server, quorum
         self.fraction_train, self.min_train_nodes = fraction_train, min_train_nodes
         self.fraction_evaluate, self.min_evaluate_nodes = fraction_evaluate, min_evaluate_nodes
-        self.patience, self.checkpoint = patience, checkpoint
+        self.patience, self.overlap, self.checkpoint = patience, overlap, checkpoint
         self.order: list[int] = []
         self.figures: list[dict[str, float]] = []
         self.best_round, self.best_loss = 0, math.inf
@@ -98,27 +107,26 @@ class RuleStrategy(Strategy):
         if self.checkpoint is not None and self.checkpoint.exists():
             arrays, done = self._taken_up(self.checkpoint, initial_arrays)
         result.arrays = arrays
+        judging: list[Message] = []  # the messages of the round before that are still to be sent
         for number in range(done + 1, num_rounds + 1):
             if self.patience is not None and self.best_round and number - 1 - self.best_round >= self.patience:
                 log.info("stopped after round %d: none was better than round %d", number - 1, self.best_round)
                 break
-            asked = self.configure_train(number, arrays, train_config or ConfigRecord(), grid)
-            found, trained = self.aggregate_train(number, self._replies(grid, asked, timeout, number))
+            training = list(self.configure_train(number, arrays, train_config or ConfigRecord(), grid))
+            replies = answers(grid, judging + training, timeout)
+            if judging:
+                self._judged(result, number - 1, judging, replies[: len(judging)], timeout)
+            good = self._heard(number, training, replies[len(judging) :], timeout)
+            found, trained = self.aggregate_train(number, good)
             arrays = result.arrays = found or arrays
-            asked = self.configure_evaluate(number, arrays, evaluate_config or ConfigRecord(), grid)
-            judged = self.aggregate_evaluate(number, self._replies(grid, asked, timeout, number))
-            central = evaluate_fn(number, arrays) if evaluate_fn else None
-            for kept, metrics in (
-                (result.train_metrics_clientapp, trained),
-                (result.evaluate_metrics_clientapp, judged),
-                (result.evaluate_metrics_serverapp, central),
-            ):
-                if metrics is not None:
-                    kept[number] = metrics
-            self._compare(number, arrays, judged)
-            log.info("round %d of %d: %s", number, num_rounds, dict(judged or {}))
-            if self.checkpoint is not None:
-                self._save(self.checkpoint, arrays, number)
+            if trained is not None:
+                result.train_metrics_clientapp[number] = trained
+            if (central := evaluate_fn(number, arrays) if evaluate_fn else None) is not None:
+                result.evaluate_metrics_serverapp[number] = central
+            judging = list(self.configure_evaluate(number, arrays, evaluate_config or ConfigRecord(), grid))
+            if not (self.overlap and judging and number < num_rounds):
+                self._judged(result, number, judging, answers(grid, judging, timeout), timeout)
+                judging = []
         return result
 
     def configure_train(self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> Iterable[Message]:
@@ -145,6 +153,24 @@ class RuleStrategy(Strategy):
             self.figures.append({"round": server_round, "client": self._place(reply)[0], **figures})
         return self._averaged(good)
 
+    def _judged(self, result: Result, number: int, asked: list[Message], replies: list[Message | None], timeout: float) -> None:
+        """Ends round `number`, whose parameters are `result.arrays`, with the judges' answers."""
+        judged = self.aggregate_evaluate(number, self._heard(number, asked, replies, timeout))
+        if judged is not None:
+            result.evaluate_metrics_clientapp[number] = judged
+        self._compare(number, result.arrays, judged)
+        log.info("round %d: %s", number, dict(judged or {}))
+        if self.checkpoint is not None:
+            self._save(self.checkpoint, result.arrays, number)
+
+    def _heard(self, number: int, asked: list[Message], replies: list[Message | None], timeout: float) -> list[Message]:
+        """The answers that came; who gave none is named."""
+        for message, reply in zip(asked, replies, strict=True):
+            if reply is None:
+                node = message.metadata.dst_node_id
+                log.warning("round %d: node %d is left out: no answer within %g s", number, node, timeout)
+        return [reply for reply in replies if reply is not None]
+
     def _combined(self, good: list[Message]) -> ArrayRecord:
         """The new global parameters from answers that can be used."""
         before = _flat(self._global)
@@ -169,20 +195,9 @@ class RuleStrategy(Strategy):
             self.fraction_train if train else self.fraction_evaluate,
             self.min_train_nodes if train else self.min_evaluate_nodes,
         )
-        config["server-round"], config["seed"] = number, int(self._random(number, 1 if train else 3).integers(2**63))
+        seed = int(self._random(number, 1 if train else 3).integers(2**63))
+        config = ConfigRecord({**config, "server-round": number, "seed": seed})
         return [Message(RecordDict({ARRAYS: arrays, CONFIG: config}), node, kind) for node in drawn]
-
-    def _replies(self, grid: Grid, asked: Iterable[Message], timeout: float, number: int) -> list[Message]:
-        """The answers to `asked`; who gave none is named."""
-        asked = list(asked)
-        if not asked:
-            return []
-        replies = list(grid.send_and_receive(asked, timeout=timeout))
-        answered = {reply.metadata.src_node_id for reply in replies}
-        for node in (message.metadata.dst_node_id for message in asked):
-            if node not in answered:
-                log.warning("round %d: node %d is left out: no answer within %g s", number, node, timeout)
-        return replies
 
     def _good(
         self, number: int, replies: Iterable[Message], wrong_arrays: Callable[[ArrayRecord], str] | None = None
@@ -268,6 +283,29 @@ class RuleStrategy(Strategy):
         self.figures, (self.best_round, self.best_loss) = said["figures"], said["best"]
         self.best_arrays = _record(parts["best"], like) if parts["best"] else None
         return _record(parts["arrays"], like), said["round"]
+
+
+def answers(grid: Grid, messages: Sequence[Message], timeout: float) -> list[Message | None]:
+    """The answer to each of the messages, in their order; None where it does not come within `timeout` seconds.
+
+    Flower's `send_and_receive` looks every 3 s on a SuperLink; this one every POLL_S. Raises RoundFailed where the SuperLink
+    does not take the messages.
+    """
+    numbers = list(grid.push_messages(messages))
+    if len(numbers) != len(messages):
+        raise RoundFailed(
+            f"the SuperLink did not take {len(messages)} messages; its log says why, most likely they are too large"
+        )
+    waiting, found = {number for number in numbers if number}, dict[str, Message]()
+    end = time.monotonic() + timeout
+    while waiting:
+        found |= {reply.metadata.reply_to_message_id: reply for reply in grid.pull_messages(waiting)}
+        waiting -= set(found)
+        if time.monotonic() > end:
+            break
+        if waiting:
+            time.sleep(POLL_S)
+    return [found.get(number) for number in numbers]
 
 
 def _wrong(reply: Message, wrong_arrays: Callable[[ArrayRecord], str] | None) -> str:

@@ -171,6 +171,7 @@ def serve(grid: Grid, context: Context) -> None:
         min_train_nodes=chosen["min-train-nodes"],
         min_evaluate_nodes=chosen["min-evaluate-nodes"],
         quorum=chosen["quorum"],
+        overlap=not chosen["kept"],  # what a client keeps when it trains must not change how it judges the round before
         checkpoint=Path(chosen["checkpoint"]) if chosen["checkpoint"] else None,
     )
     apps.serve(
