@@ -270,7 +270,7 @@ print(
 )
 
 # %% [markdown]
-# Not quite the same, then: sums in another order differ in the last digit, and where a ReLU is just at its bend, that digit decides which way a slope goes.
+# Where they are not quite the same, sums were added in another order: their last digits differ, and where a ReLU is just at its bend, that digit decides which way a slope goes.
 #
 # So what follows uses the simulator where many seeds are needed, and speaks of Flower's federation all the same.
 #
