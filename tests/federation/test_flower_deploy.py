@@ -81,8 +81,10 @@ def test_what_a_deployment_refuses(tmp_path: Path) -> None:
     assert not [process for process in psutil.Process().children(recursive=True) if "flower" in " ".join(process.cmdline())]
 
 
-def test_two_supernodes_get_the_numbers_of_this_process(tmp_path: Path) -> None:
+def test_two_supernodes_get_the_numbers_of_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """TLS, node keys, one round in which nobody judges, since each message costs seconds; more is in the slow tests."""
+    for name in deploy.COLOURS:  # as in a notebook's kernel
+        monkeypatch.setenv(name, "1")
     before = set(psutil.Process().children(recursive=True))  # such as the resource tracker of multiprocessing
     settings = {"data": "sample", "rows": 200, "rounds": 1, "epochs": 1, "nodes": 2, "fraction-train": 1.0}
     settings |= {"fraction-evaluate": 0.0, "timeout": 60.0}

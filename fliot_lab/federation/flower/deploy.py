@@ -33,6 +33,7 @@ HOST = "127.0.0.1"
 CONNECTION = "here"  # the SuperLink's name in Flower's configuration
 LINK = "superlink"
 START_S, STOP_S, POLL_S = 60.0, 8.0, 0.5
+COLOURS = ("FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE")
 TAIL = 15  # lines of a log that an error shows
 #: What asks a process to stop: Ctrl-C, `kill`, and a terminal that is closed.
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -292,7 +293,9 @@ class Deployment:
         there = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         ours = {"FLWR_HOME": str(self.folder / "flwr"), "PATH": there, "PYTHONUNBUFFERED": "1"}
         # All share this machine's cores, and each message starts a process: one thread for it, and no second of waiting.
-        return {"OMP_NUM_THREADS": "1", "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2"} | os.environ | ours
+        found = {"OMP_NUM_THREADS": "1", "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.2"} | os.environ | ours
+        # In a notebook commands are told to colour what they say, and coloured JSON is none.
+        return {name: value for name, value in found.items() if name not in COLOURS}
 
     def _listens(self) -> bool:
         context = ssl.create_default_context(cafile=str(self.folder / certificates.AUTHORITY)) if self.secure else None
