@@ -578,7 +578,7 @@ watchers = simulation.Federation(
     topology.ring(len(fit)),
     seed=seed,
     loss=batched.squared_error,
-    local=batched.SGD(learning_rate=0.05, momentum=0.9),
+    local=batched.SGD(learning_rate=0.02, momentum=0.9),
 )
 watchers.run(settings.rounds)
 
