@@ -15,11 +15,11 @@ seed = 7  # every random choice comes from it
 dataset = "auto"  # "iot23": real captures, "sample": simulated ones, "auto": real ones where they are present
 
 # %%
-import dataclasses, json, numpy as np, pandas as pd, torch
+import dataclasses, json, numpy as np, pandas as pd, sklearn.covariance, torch
 from fliot_lab import evaluation, features, plots, profiles
 from fliot_lab.course.checks import lesson_03 as check
 from fliot_lab.data import contradictions, iot23, splits
-from fliot_lab.models import autoencoder, cascade, hybrid, trees
+from fliot_lab.models import cascade, hybrid, trees
 from fliot_lab.models.autoencoder import Autoencoder, LinearAutoencoder, Scaler
 
 # %%
@@ -679,7 +679,7 @@ R_fit, R_new = (
     (white.networks_[0](torch.from_numpy(z)).detach().numpy() - z).astype(float)
     for z in (white.scaler_.transform(X[r]) for r in (fit, test))
 )
-share = autoencoder.LedoitWolf(assume_centered=True).fit(R_fit).shrinkage_
+share = sklearn.covariance.LedoitWolf(assume_centered=True).fit(R_fit).shrinkage_
 assert np.allclose(
     whitened_error(R_fit, R_new, share), white.score_samples(X[test]), rtol=0.02
 ), "yours differs from the package's score"
