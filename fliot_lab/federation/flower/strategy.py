@@ -21,7 +21,7 @@ from fliot_lab import atomic
 from fliot_lab.aggregation import rules
 
 ARRAYS, CONFIG, METRICS, EXAMPLES = "arrays", "config", "metrics", "num-examples"
-POLL_S = 0.1  # between two looks at who has answered
+POLL_S = 0.1  # before the second look at who has answered
 
 log = logging.getLogger(__name__)
 
@@ -288,8 +288,8 @@ class RuleStrategy(Strategy):
 def answers(grid: Grid, messages: Sequence[Message], timeout: float) -> list[Message | None]:
     """The answer to each of the messages, in their order; None where it does not come within `timeout` seconds.
 
-    Flower's `send_and_receive` looks every 3 s on a SuperLink; this one every POLL_S. Raises RoundFailed where the SuperLink
-    does not take the messages.
+    Flower's `send_and_receive` looks every 3 s on a SuperLink; this one first after POLL_S, and the less often the longer it
+    takes. Raises RoundFailed where the SuperLink does not take the messages.
     """
     numbers = list(grid.push_messages(messages))
     if len(numbers) != len(messages):
@@ -297,14 +297,15 @@ def answers(grid: Grid, messages: Sequence[Message], timeout: float) -> list[Mes
             f"the SuperLink did not take {len(messages)} messages; its log says why, most likely they are too large"
         )
     waiting, found = {number for number in numbers if number}, dict[str, Message]()
-    end = time.monotonic() + timeout
+    begin = time.monotonic()
     while waiting:
         found |= {reply.metadata.reply_to_message_id: reply for reply in grid.pull_messages(waiting)}
         waiting -= set(found)
-        if time.monotonic() > end:
+        waited = time.monotonic() - begin
+        if waited > timeout:
             break
         if waiting:
-            time.sleep(POLL_S)
+            time.sleep(POLL_S + min(waited / 20, 3))
     return [found.get(number) for number in numbers]
 
 
