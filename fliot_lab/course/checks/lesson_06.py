@@ -23,7 +23,7 @@ State = dict[str, Tensor]
 
 
 def train(answer: Callable[..., Any]) -> None:
-    """Exercise 6.1: `answer(network, X, y, orders, batch_size, learning_rate)` is (the trained network, number of rows)."""
+    """Exercise 6.1: `answer(network, X, y, orders, batch_size, learning_rate)` is (the trained state, number of rows)."""
     cases = _clients()
     received = [_trained(ask(answer, *case), case) for case in cases]
     for case, found in zip(cases, received, strict=True):
@@ -63,19 +63,20 @@ def _vector(network: nn.Module) -> Array:
 
 
 def _trained(received: Any, case: Case) -> Array:
-    """The parameters (P,) that came back; CheckFailed where it is not a network and the number of rows."""
+    """The parameters (P,) that came back; CheckFailed where it is not a state and the number of rows."""
     if not isinstance(received, tuple | list) or len(received) != 2:
         found = "None" if received is None else f"a {type(received).__name__}"
-        raise CheckFailed(f"return two things, the trained network and the number of rows; your function returned {found}")
-    network, rows = received
-    if not isinstance(network, nn.Module):
-        raise CheckFailed(f"the first thing is the trained network, and yours is a {type(network).__name__}")
+        raise CheckFailed(f"return two things, the state and the number of rows; your function returned {found}")
+    state, rows = received
+    if not isinstance(state, Mapping):
+        found = f"a {type(state).__name__}"
+        raise CheckFailed(f"the first thing is the trained network's state, network.state_dict(), and yours is {found}")
     if number(rows, "the number of rows") != len(case[1]):
         raise CheckFailed(
             f"the server weighs a client by its rows: {len(case[1])} here, each counted once, however many epochs; "
             f"you return {rows}"
         )
-    return array(_vector(network), _vector(case[0]).shape, "the parameters")
+    return _state(state, case[0].state_dict())
 
 
 def _naive_train(
@@ -155,10 +156,10 @@ _TRAININGS: Mapping[Callable[..., Any], str] = {
 def _as_answer(road: Callable[..., Array], rows: Callable[[Tensor], int] = len) -> Callable[..., Any]:
     """A road to parameters as a student's function."""
 
-    def answer(network: nn.Module, X: Tensor, *rest: Any) -> tuple[nn.Module, int]:
+    def answer(network: nn.Module, X: Tensor, *rest: Any) -> tuple[State, int]:
         learnt = copy.deepcopy(network)
         nn.utils.vector_to_parameters(torch.from_numpy(road(network, X, *rest)), learnt.parameters())
-        return learnt, rows(X)
+        return learnt.state_dict(), rows(X)
 
     return answer
 
@@ -332,6 +333,7 @@ EXERCISES = {
         _as_answer(_naive_train, lambda X: 5 * len(X)): "each counted once",
         lambda network, *rest: network: "returned a Sequential",
         lambda network, X, *rest: (_vector(network), len(X)): "yours is a ndarray",
+        lambda network, X, *rest: (network, len(X)): "yours is a Sequential",
     }),
     "6.2": Exercise(average, {
         _as_state(_unweighted): "every client alike", _as_state(_undivided): "without dividing",
