@@ -186,18 +186,22 @@ def test_the_check_names_the_mistake(number: str, wrong: Callable[..., Any], wor
         figure.savefig(io.BytesIO())
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """On a busy machine torch's threads wait for each other, and their waiting counts as work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @every
-def test_the_check_takes_less_than_a_second(number: str) -> None:
+def test_the_check_takes_less_than_a_second(number: str, one_thread: None) -> None:
     answer = function(number)
     CHECKS[number].check(answer)  # imports and caches
-    found = []
-    for _ in range(3):  # on a busy machine torch's threads wait for each other, and their waiting counts
-        before = time.process_time()
-        CHECKS[number].check(answer)
-        found.append(time.process_time() - before)
-        if found[-1] < 1:
-            return
-    pytest.fail(f"took {found} CPU s")
+    before = time.process_time()
+    CHECKS[number].check(answer)
+    assert time.process_time() - before < 1
 
 
 @every
