@@ -258,7 +258,7 @@ def command(tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[byt
                     stdout=file,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's & ignores it
+                    preexec_fn=heard,
                 )
             )
         return started[-1], said
@@ -272,6 +272,12 @@ def command(tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[byt
             relative.kill()
     for process in started:
         process.wait()
+
+
+def heard() -> None:
+    """Signals have their effect, also where the tests run under nohup or a shell's &, which ignore some."""
+    for number in deploy.STOPPING:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def offspring(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
