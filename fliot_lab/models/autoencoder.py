@@ -1,7 +1,6 @@
 """Autoencoders, linear and not, that learn benign flows and flag what they cannot rebuild."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from typing import Self
 
@@ -11,6 +10,7 @@ import torch
 from torch import nn
 
 from fliot_lab.evaluation import threshold_at_fpr
+from fliot_lab.models.batched import one_thread
 
 Matrix = npt.NDArray[np.float32]
 Vector = npt.NDArray[np.float64]
@@ -215,17 +215,6 @@ def _blocks(X: npt.ArrayLike, scaler: Scaler) -> Iterator[Matrix]:
     X = checked(X, len(scaler.centre_))
     for start in range(0, max(len(X), 1), _SCORE_ROWS):
         yield scaler.transform(X[start : start + _SCORE_ROWS])
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """torch on one thread while the block runs: batches so small gain nothing from more threads but waiting."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _whitener(member: nn.Sequential, scaled: torch.Tensor) -> torch.Tensor:

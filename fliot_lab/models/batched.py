@@ -8,6 +8,7 @@ The parameters of K models are one matrix (K, P), a row a model, in the order of
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
 
@@ -110,6 +111,19 @@ class SGD:
             raise ValueError(f"{figures}: expected a rate above 0, a momentum in [0, 1) and a pull of 0 or more")
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch on one thread while the block runs: products so small gain nothing from more threads but waiting, which takes
+    thirty times as long where another program has a core, and sums do not depend on the number of cores.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def vector(module: nn.Module) -> Tensor:
     """The parameters of `module` as one (P,) tensor of its own.
 
@@ -159,7 +173,7 @@ def train(
     chunk = chunk or CHUNK.get(parameters.device.type, CHUNK["cpu"])
     # Clients of like size share a chunk, the larger first: those that still have a batch are always the first ones.
     places = np.argsort(-clients.sizes[numbers], kind="stable")
-    with torch.no_grad(), torch.random.fork_rng():
+    with one_thread(), torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)
         for begin in range(0, len(places), chunk):
             rows = torch.from_numpy(places[begin : begin + chunk]).to(parameters.device)
@@ -216,7 +230,9 @@ def outputs(module: nn.Module, parameters: Tensor, X: Tensor, chunk: int | None 
         for begin in range(0, len(parameters), chunk):
             stack = Stack(parameters[begin : begin + chunk], shapes, SGD())
             weights = dict(zip(names, stack.values, strict=True))
-            yield vmap(lambda weights: functional_call(module, weights, (X,)))(weights)
+            with one_thread():
+                answers = vmap(lambda weights: functional_call(module, weights, (X,)))(weights)
+            yield answers
 
 
 def _batches(

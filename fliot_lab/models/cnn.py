@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from fliot_lab.models.autoencoder import Scaler, one_thread
+from fliot_lab.models.autoencoder import Scaler
+from fliot_lab.models.batched import one_thread
 from fliot_lab.models.classifier import Balance, Classifier, Codes, Floats, Matrix
 
 _ROWS = 8_192  # judged at once, so that memory stays bounded

@@ -11,7 +11,8 @@ import torch
 from sklearn.ensemble import ExtraTreesClassifier
 from torch import nn
 
-from fliot_lab.models.autoencoder import logarithms, one_thread
+from fliot_lab.models.autoencoder import logarithms
+from fliot_lab.models.batched import one_thread
 
 #: The answer where the likeliest type fits too badly.
 UNKNOWN = "unknown device"

@@ -297,3 +297,25 @@ def test_training_that_cannot_be() -> None:
     for wrong in ({"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0}, {"momentum": 1}, {"proximal": -1}):
         with pytest.raises(ValueError, match="|".join(wrong)):
             batched.SGD(**wrong)
+
+
+def test_the_number_of_threads_changes_no_number_and_stays_as_it_was() -> None:
+    X, y = torch.randn(300, 24, generator=torch.Generator().manual_seed(1)), torch.arange(300) % 5
+    module = nn.Sequential(nn.Linear(24, 64), nn.ReLU(), nn.Linear(64, 5))
+    clients, before, found = batched.Clients.of(X, y, [np.arange(300)]), torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            trained = batched.train(
+                module, batched.vector(module)[None].clone(), clients, batched.SGD(learning_rate=0.1), seed=1
+            )
+            found.append(
+                torch.cat([trained.flatten(), *(answers.flatten() for answers in batched.outputs(module, trained, X))])
+            )
+            assert torch.get_num_threads() == threads
+        with pytest.raises(ValueError, match="none"), batched.one_thread():
+            int("none")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)
